@@ -1,0 +1,22 @@
+"""The one error that commands raise for people and scripts to read."""
+
+from collections.abc import Sequence
+
+from gpu_cli.exits import Exit
+
+
+class UserError(Exception):
+    """Something the user should know: what happened, what to do, and what may still bill.
+
+    `code` is a short stable word for scripts (`bad-recipe`); `message` and `hint` are one line each and hold no secret.
+    """
+
+    def __init__(
+        self, exit_status: Exit, code: str, message: str, *, hint: str = "", still_billing: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.still_billing = tuple(still_billing)

