@@ -1,0 +1,1 @@
+"""The engine's own virtual environment, for running models on this machine."""

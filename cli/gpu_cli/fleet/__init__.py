@@ -1,0 +1,1 @@
+"""What lives: launching, health, what ends it, the guard, and the store that remembers."""

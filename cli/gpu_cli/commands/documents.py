@@ -1,0 +1,80 @@
+"""The JSON of deployments and offers: keys written by hand, promised to scripts."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from gpu_cli.fleet.deployment import Deployment
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard_process import guard_lives
+from gpu_cli.fleet.stops import Stop, idle_for_s, stops_of
+from gpu_cli.planner.rank import Plan
+
+
+def deployment_with_stops(fleet: Fleet, deployment: Deployment) -> Mapping[str, object]:
+    """One deployment as it is now, with what will end it."""
+    stops = stops_of(deployment, guard_lives=guard_lives(fleet.paths))
+    return deployment_document(deployment, stops, fleet.clock.now())
+
+
+def deployment_document(deployment: Deployment, stops: Sequence[Stop], now: float) -> Mapping[str, object]:
+    """One deployment. Times are ISO 8601, UTC; never holds a key."""
+    return {
+        "name": deployment.name,
+        "recipe": deployment.recipe,
+        "state": str(deployment.state),
+        "provider": deployment.provider,
+        "kind": str(deployment.kind),
+        "gpu": deployment.gpu,
+        "gpu_count": deployment.gpu_count,
+        "region": deployment.region,
+        "resource_id": deployment.resource_id,
+        "base_url": deployment.base_url,
+        "model": deployment.model,
+        "price_usd_per_hour": deployment.price_usd_per_hour,
+        "spent_usd": round(deployment.spent_usd(now), 6),
+        "created_at": iso(deployment.created_at),
+        "ready_at": iso(deployment.ready_at),
+        "ended_at": iso(deployment.ended_at),
+        "reason": deployment.reason,
+        "idle_seconds": idle_for_s(deployment, now),
+        "stops": [_stop_document(stop) for stop in stops],
+    }
+
+
+def plan_document(plan: Plan) -> Mapping[str, object]:
+    """Candidates in order, and what will not do."""
+    return {
+        "candidates": [
+            {
+                "rank": position,
+                "provider": offer.provider,
+                "kind": str(offer.kind),
+                "gpu": offer.gpu,
+                "gpu_count": offer.gpu_count,
+                "region": offer.region,
+                "offer_id": offer.offer_id,
+                "price_usd_per_hour": offer.price_usd_per_hour,
+                "price_parts": dict(offer.price_parts),
+            }
+            for position, offer in enumerate(plan.candidates, start=1)
+        ],
+        "rejected": [
+            {
+                "provider": out.offer.provider,
+                "gpu": out.offer.gpu,
+                "gpu_count": out.offer.gpu_count,
+                "price_usd_per_hour": out.offer.price_usd_per_hour,
+                "reason": out.reason,
+            }
+            for out in plan.rejected
+        ],
+    }
+
+
+def iso(at: float | None) -> str | None:
+    """Seconds since the epoch as ISO 8601 in UTC, to the second."""
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _stop_document(stop: Stop) -> Mapping[str, object]:
+    return {"kind": stop.kind, "by": stop.by, "armed": stop.armed, "at": iso(stop.at), "after_s": stop.after_s}

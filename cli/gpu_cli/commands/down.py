@@ -1,0 +1,83 @@
+"""`gpu down`: gone, and verified gone."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpu_cli.commands.options import AsJson, complete_deployment
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_cli.ui.output import Result, show
+
+if TYPE_CHECKING:
+    from gpu_cli.fleet.deployment import Deployment
+    from gpu_cli.fleet.fleet import Fleet
+
+
+def down(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Deployments; default: the only one.", autocompletion=complete_deployment),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All deployments.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """End deployments, and come back when their clouds say that they are gone."""
+    from gpu_cli.commands.documents import deployment_with_stops
+    from gpu_cli.commands.here import open_here
+    from gpu_cli.units import format_usd
+
+    with open_here() as fleet:
+        chosen, gone_before = _chosen(fleet, names or [], everything)
+        ended = _end_all(fleet, chosen)
+        documents = [deployment_with_stops(fleet, deployment) for deployment in ended]
+    messages = [f"{one.name} is gone; it cost {format_usd(one.spent_usd(one.ended_at or 0.0))}" for one in ended]
+    messages += [f"{name} was gone already" for name in gone_before]
+    show(Result({"ended": documents}, messages=tuple(messages or ["nothing is running"])), as_json=as_json)
+
+
+def _chosen(fleet: "Fleet", names: Sequence[str], everything: bool) -> tuple[Sequence["Deployment"], Sequence[str]]:
+    """What is to be ended, and the names of what has ended before. Raises UserError for a name that never was."""
+    live = fleet.store.live()
+    if everything or (not names and len(live) < 2):
+        return live, []
+    if not names:
+        running = ", ".join(deployment.name for deployment in live)
+        raise UserError(Exit.BAD_INPUT, "which-one", f"several are running: {running}", hint="name them, or say --all")
+    chosen = {name: _find(fleet, name) for name in dict.fromkeys(names)}
+    return [one for one in chosen.values() if one], [name for name, one in chosen.items() if not one]
+
+
+def _find(fleet: "Fleet", name: str) -> "Deployment | None":
+    """The living deployment; None for one that has ended. One that another machine launched is found by its resource
+    name, which every cloud knows.
+    """
+    from gpu_cli.commands.here import no_such
+    from gpu_cli.fleet.recover import adopt_by_name
+
+    if found := fleet.store.find_live(name):
+        return found
+    if fleet.store.last_named(name):
+        return None
+    if adopted := adopt_by_name(fleet, name):
+        return adopted
+    raise no_such(fleet, name)
+
+
+def _end_all(fleet: "Fleet", chosen: Sequence["Deployment"]) -> Sequence["Deployment"]:
+    """Each is ended, also when one before it does not confirm. Raises the UserError that names all that may bill."""
+    from gpu_cli.fleet.teardown import end_on_request
+
+    ended, problems = [], []
+    for deployment in chosen:
+        try:
+            ended.append(end_on_request(fleet, deployment))
+        except UserError as error:
+            problems.append(error)
+    if problems:
+        first = problems[0]
+        billing = [name for problem in problems for name in problem.still_billing]
+        message = "; ".join(problem.message for problem in problems)
+        raise UserError(first.exit_status, first.code, message, hint=first.hint, still_billing=billing)
+    return ended

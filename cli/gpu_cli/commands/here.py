@@ -1,0 +1,120 @@
+"""This run of `gpu`: its fleet, and the deployment that the user means."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_cli.paths import Paths
+from gpu_cli.ui.output import print_message
+
+if TYPE_CHECKING:  # these take time to import, and `gpu --help` needs none of them
+    from gpu_cli.fleet.deployment import Deployment
+    from gpu_cli.fleet.fleet import Fleet
+    from gpu_cli.fleet.launch import Wanted
+    from gpu_providers.base import Secret
+
+
+@contextmanager
+def open_here() -> Iterator["Fleet"]:
+    """The fleet of this user and environment."""
+    from gpu_cli.fleet.clock import Clock
+    from gpu_cli.fleet.recover import open_fleet
+
+    fleet = open_fleet(Paths.from_environ(os.environ), os.environ, Clock(), print_message)
+    with closing(fleet.store):
+        yield fleet
+
+
+def the_wanted(
+    recipe_name: str | None,
+    name: str | None,
+    flags: dict[str, str | None],
+    *,
+    wait: bool = True,
+    tied: bool = False,
+    unique: str = "",
+) -> tuple["Wanted", str | None]:
+    """What is to be launched, and the one provider that may do it (None: any).
+
+    Without `name` it is called like the recipe, with `unique` behind it. `flags` has the text of each flag by its
+    setting's name, `provider` among them. Raises UserError BAD_INPUT.
+    """
+    from gpu_cli.config import PROVIDER, Settings, resolve_limits
+    from gpu_cli.fleet.launch import Wanted
+    from gpu_cli.recipe_files import find_recipe
+    from gpu_providers import registry
+
+    paths, cwd = Paths.from_environ(os.environ), Path.cwd()
+    recipe = find_recipe(recipe_name, paths, cwd, known_providers=list(registry.available()))
+    settings = Settings.load(paths, cwd, os.environ)
+    limits = resolve_limits(settings, recipe, flags)
+    provider = settings.resolve(PROVIDER, flag=flags.get("provider")).value
+    called = name or "-".join(filter(None, (recipe.name, unique)))
+    return Wanted(recipe, _checked(called), limits, wait=wait, tied=tied), provider
+
+
+def _checked(name: str) -> str:
+    from gpu_cli.recipe import check_name
+
+    try:
+        return check_name(name)
+    except ValueError as error:
+        raise UserError(Exit.BAD_INPUT, "bad-name", f"--name: {error}") from None
+
+
+def the_deployment(fleet: "Fleet", name: str | None) -> "Deployment":
+    """The living deployment of this name, or the only one. Raises UserError NO_SUCH_DEPLOYMENT or BAD_INPUT."""
+    if name is not None:
+        if found := fleet.store.find_live(name):
+            return found
+        raise no_such(fleet, name)
+    live = fleet.store.live()
+    if not live:
+        raise UserError(Exit.NO_SUCH_DEPLOYMENT, "none-running", "nothing is running", hint="start one: gpu up RECIPE")
+    if len(live) > 1:
+        names = ", ".join(deployment.name for deployment in live)
+        raise UserError(Exit.BAD_INPUT, "which-one", f"several are running: {names}", hint="name the one that you mean")
+    return live[0]
+
+
+def no_such(fleet: "Fleet", name: str) -> UserError:
+    """For a name that nothing living has: the living names, and how the last one of this name ended."""
+    names = ", ".join(deployment.name for deployment in fleet.store.live())
+    last = fleet.store.last_named(name)
+    ended = f" (the last one ended: {last.reason or last.state})" if last else ""
+    hint = f"running: {names}" if names else "nothing is running; start one: gpu up RECIPE"
+    return UserError(
+        Exit.NO_SUCH_DEPLOYMENT, "no-such-deployment", f"no deployment is called {name!r}{ended}", hint=hint
+    )
+
+
+def the_key(fleet: "Fleet", deployment: "Deployment") -> "Secret":
+    """Its API key. Raises UserError when this machine does not have it."""
+    key = fleet.keys.read(deployment.resource_name)
+    if key is None:
+        message = f"the API key of {deployment.name} is not on this machine"
+        raise UserError(Exit.CREDENTIALS, "no-key", message, hint="it is on the machine from which it was launched")
+    return key
+
+
+def need_endpoint(deployment: "Deployment") -> "Deployment":
+    """The deployment, if it has an endpoint that works. Raises UserError NEVER_HEALTHY while it starts or ends."""
+    from gpu_cli.fleet.deployment import State
+
+    if deployment.state is State.READY:
+        return deployment
+    message = f"{deployment.name} is not ready: it is {deployment.state}"
+    raise UserError(Exit.NEVER_HEALTHY, "not-ready", message, hint=f"wait for it: gpu wait {deployment.name}")
+
+
+def openai_variables(fleet: "Fleet", deployment: "Deployment") -> dict[str, str]:
+    """What an OpenAI client reads from its environment."""
+    return {
+        "OPENAI_BASE_URL": deployment.base_url,
+        "OPENAI_API_KEY": the_key(fleet, deployment).reveal(),
+        "OPENAI_MODEL": deployment.model,
+    }

@@ -1,0 +1,73 @@
+"""`gpu ls`: what lives, what it costs, and what will end it."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpu_cli.commands.options import AsJson
+from gpu_cli.ui.output import Result, Table, show
+
+if TYPE_CHECKING:
+    from gpu_cli.fleet.deployment import Deployment
+
+RECENT_S = 24 * 3600.0
+
+
+def ls(
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Also what ended more than a day ago.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List deployments: the living ones, and those that ended within a day."""
+    from gpu_cli.commands.documents import deployment_document
+    from gpu_cli.commands.here import open_here
+    from gpu_cli.fleet.guard_process import guard_lives
+    from gpu_cli.fleet.reconcile import settle
+    from gpu_cli.fleet.stops import stops_of
+
+    with open_here() as fleet:
+        live = settle(fleet)
+        now, guarded = fleet.clock.now(), guard_lives(fleet.paths)
+        ended = fleet.store.ended(since=0.0 if everything else now - RECENT_S)
+    shown = (*live, *ended)
+    documents = [
+        deployment_document(deployment, stops_of(deployment, guard_lives=guarded), now) for deployment in shown
+    ]
+    messages = () if shown else ("nothing is running",)
+    table = Table(
+        ("NAME", "STATE", "WHERE", "$/H", "SPENT", "IDLE", "ENDS", "BASE_URL"),
+        tuple(_row(deployment, now, guarded) for deployment in shown),
+    )
+    show(Result({"deployments": documents}, table=table if shown else None, messages=messages), as_json=as_json)
+
+
+def _row(deployment: "Deployment", now: float, guarded: bool) -> tuple[str, ...]:
+    from gpu_cli.commands.stories import seconds_in_words
+    from gpu_cli.fleet.stops import idle_for_s
+    from gpu_cli.units import format_usd
+
+    where = f"{deployment.provider} {deployment.gpu}"
+    return (
+        deployment.name,
+        str(deployment.state),
+        where if deployment.gpu_count < 2 else f"{where} x{deployment.gpu_count}",
+        format_usd(deployment.price_usd_per_hour),
+        format_usd(deployment.spent_usd(now)),
+        seconds_in_words(idle_for_s(deployment, now)),
+        _end(deployment, now, guarded),
+        deployment.base_url if deployment.is_live else "",
+    )
+
+
+def _end(deployment: "Deployment", now: float, guarded: bool) -> str:
+    """What will end it, or what has."""
+    from gpu_cli.commands.stories import seconds_in_words
+    from gpu_cli.fleet.stops import ends_at_latest, stops_of, worst_case_usd
+    from gpu_cli.units import format_duration, format_usd
+
+    if not deployment.is_live:
+        return deployment.reason
+    latest = seconds_in_words(max(0.0, ends_at_latest(deployment) - now))
+    unarmed = not any(stop.armed for stop in stops_of(deployment, guard_lives=guarded))
+    warning = "NOTHING WILL END IT: " if unarmed else ""
+    cost = format_usd(worst_case_usd(deployment))
+    return f"{warning}idle {format_duration(deployment.idle_s)}, or in {latest} (<= {cost})"

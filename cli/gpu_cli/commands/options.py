@@ -1,0 +1,35 @@
+"""Arguments and options that several commands share."""
+
+import os
+from typing import Annotated
+
+import typer
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """Names of recipes for the shell."""
+    from gpu_cli.paths import Paths
+    from gpu_cli.recipe_files import recipe_names
+
+    return [name for name in recipe_names(Paths.from_environ(os.environ)) if name.startswith(incomplete)]
+
+
+def complete_deployment(incomplete: str) -> list[str]:
+    """Names of what lives, for the shell."""
+    from gpu_cli.commands.here import open_here
+
+    with open_here() as fleet:
+        return [deployment.name for deployment in fleet.store.live() if deployment.name.startswith(incomplete)]
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+DeploymentName = Annotated[
+    str | None,
+    typer.Argument(help="A deployment's name; default: the only one.", autocompletion=complete_deployment),
+]
+Provider = Annotated[str | None, typer.Option("--provider", help="Only this provider.")]
+Idle = Annotated[str | None, typer.Option("--idle", help="End it after so long without requests (15m).")]
+Ttl = Annotated[str | None, typer.Option("--ttl", help="End it after so long, whatever it does (24h).")]
+Budget = Annotated[str | None, typer.Option("--budget", help="End it when it has cost so many US dollars.")]
+MaxPrice = Annotated[str | None, typer.Option("--max-price", help="Pay at most so many US dollars an hour.")]
+StartDeadline = Annotated[str | None, typer.Option("--start-deadline", help="Give up if not healthy after so long.")]

@@ -1,0 +1,105 @@
+"""`gpu run`: a command with an endpoint of its own, for as long as the command lasts."""
+
+import os
+import secrets
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpu_cli.commands.options import (
+    Budget,
+    Idle,
+    MaxPrice,
+    Provider,
+    StartDeadline,
+    Ttl,
+    complete_recipe,
+)
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_cli.ui.output import print_message
+
+if TYPE_CHECKING:
+    from gpu_cli.fleet.deployment import Deployment
+    from gpu_cli.fleet.fleet import Fleet
+    from gpu_cli.fleet.launch import Wanted
+
+COMMAND_GRACE_S = 10.0
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or file.", autocompletion=complete_recipe)],
+    command: Annotated[list[str], typer.Argument(help="After --: the command and its arguments.")],
+    name: Annotated[str | None, typer.Option("--name", help="Name of the deployment; default: RECIPE-run-….")] = None,
+    provider: Provider = None,
+    idle: Idle = None,
+    ttl: Ttl = None,
+    budget: Budget = None,
+    max_price: MaxPrice = None,
+    start_deadline: StartDeadline = None,
+) -> None:
+    """Run a command with OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL of a fresh deployment, then end that.
+
+    Exits with the command's status. stdout is the command's alone.
+    """
+    from gpu_cli.commands.here import open_here, the_wanted
+
+    if shutil.which(command[0]) is None:
+        raise UserError(
+            Exit.BAD_INPUT, "no-command", f"no command is called {command[0]!r}", hint="nothing was started"
+        )
+    flags = {
+        "provider": provider,
+        "idle": idle,
+        "ttl": ttl,
+        "budget_usd": budget,
+        "max_price_usd_per_hour": max_price,
+        "start_deadline": start_deadline,
+    }
+    wanted, only = the_wanted(recipe, name, flags, tied=True, unique=f"run-{secrets.token_hex(2)}")
+    with open_here() as fleet:
+        status = _run(fleet, wanted, only, command)
+    raise typer.Exit(status)
+
+
+def _run(fleet: "Fleet", wanted: "Wanted", provider: str | None, command: list[str]) -> int:
+    from gpu_cli.fleet.interrupt import interruptible, shielded
+    from gpu_cli.fleet.launch import check_name_free
+    from gpu_cli.fleet.locks import released
+    from gpu_cli.fleet.teardown import tear_down
+    from gpu_cli.fleet.up import bring_up
+    from gpu_cli.ui.stages import progress_on_stderr
+    from gpu_cli.units import format_usd
+
+    # The launch lock is held to the end: a deployment that is tied ends with the process that holds it.
+    with interruptible(), released(fleet.launch_lock(wanted.name)) as lock:
+        check_name_free(fleet, wanted.name)
+        with progress_on_stderr() as progress:
+            deployment = bring_up(fleet, wanted, lock, provider=provider, progress=progress)
+        try:
+            return _run_command(fleet, deployment, command)
+        finally:
+            with shielded():
+                ended = tear_down(fleet, fleet.store.get(deployment.resource_name), "its command ended")
+                cost = format_usd(ended.spent_usd(fleet.clock.now()))
+                print_message(f"{ended.name} is gone; it cost {cost}")
+
+
+def _run_command(fleet: "Fleet", deployment: "Deployment", command: list[str]) -> int:
+    """Its exit status, 128 + N when signal N ended it. An interrupt is passed on and waited for."""
+    from gpu_cli.commands.here import openai_variables
+
+    process = subprocess.Popen(command, env={**os.environ, **openai_variables(fleet, deployment)})
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        try:
+            process.wait(COMMAND_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
+    return status if status >= 0 else 128 - status

@@ -1,0 +1,35 @@
+"""Sentences about deployments, for people."""
+
+from datetime import UTC, datetime
+
+from gpu_cli.fleet.deployment import Deployment
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard_process import guard_lives
+from gpu_cli.fleet.stops import Stop, ends_at_latest, stops_of, worst_case_usd
+from gpu_cli.units import format_duration, format_usd
+
+
+def stops_in_words(fleet: Fleet, deployment: Deployment) -> str:
+    """What will end it, by whom, when at the latest, and the worst cost until then."""
+    stops = stops_of(deployment, guard_lives=guard_lives(fleet.paths))
+    idle, deadline = _hands(stops, "idle"), _hands(stops, "deadline")
+    return (
+        f"ends after {format_duration(deployment.idle_s)} idle ({idle}), "
+        f"at {at_in_words(ends_at_latest(deployment))} at the latest ({deadline}); "
+        f"worst cost {format_usd(worst_case_usd(deployment))}"
+    )
+
+
+def at_in_words(at: float) -> str:
+    """A time in UTC, to the minute."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def seconds_in_words(seconds: float | None) -> str:
+    """A length of time, to the second; a dash for none."""
+    return "-" if seconds is None else format_duration(round(seconds))
+
+
+def _hands(stops: tuple[Stop, ...], kind: str) -> str:
+    armed = [stop.by for stop in stops if stop.kind == kind and stop.armed]
+    return " and ".join(armed) or "NOT ARMED"

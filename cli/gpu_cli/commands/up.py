@@ -1,0 +1,121 @@
+"""`gpu up`: an endpoint for a recipe."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpu_cli.commands.options import (
+    AsJson,
+    Budget,
+    Idle,
+    MaxPrice,
+    Provider,
+    StartDeadline,
+    Ttl,
+    complete_recipe,
+)
+from gpu_cli.ui.output import Result, show
+
+if TYPE_CHECKING:  # imported where used, so that `gpu --help` stays fast
+    from gpu_cli.fleet.deployment import Deployment
+    from gpu_cli.fleet.fleet import Fleet
+    from gpu_cli.fleet.launch import Wanted
+
+
+def up(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(help="A recipe's name or file; default: ./gpu.yaml.", autocompletion=complete_recipe),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the deployment; default: the recipe's.")] = None,
+    provider: Provider = None,
+    idle: Idle = None,
+    ttl: Ttl = None,
+    budget: Budget = None,
+    max_price: MaxPrice = None,
+    start_deadline: StartDeadline = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Come back only when it is healthy.")] = True,
+    show_key: Annotated[bool, typer.Option("--show-key", help="Put the API key into the JSON document.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring up a recipe and print its OpenAI base_url; one that runs already is used as it is."""
+    from gpu_cli.commands.here import open_here, the_wanted
+
+    flags = {
+        "provider": provider,
+        "idle": idle,
+        "ttl": ttl,
+        "budget_usd": budget,
+        "max_price_usd_per_hour": max_price,
+        "start_deadline": start_deadline,
+    }
+    wanted, only = the_wanted(recipe, name, flags, wait=wait)
+    with open_here() as fleet:
+        result = _dry_run(fleet, wanted, only) if dry_run else _up(fleet, wanted, only, show_key=show_key)
+    show(result, as_json=as_json)
+
+
+def _up(fleet: "Fleet", wanted: "Wanted", provider: str | None, *, show_key: bool) -> Result:
+    from gpu_cli.commands.documents import deployment_with_stops
+    from gpu_cli.fleet.interrupt import interruptible
+    from gpu_cli.fleet.locks import released
+    from gpu_cli.fleet.up import bring_up
+    from gpu_cli.ui.stages import progress_on_stderr
+
+    with interruptible(), released(fleet.launch_lock(wanted.name)) as lock, progress_on_stderr() as progress:
+        deployment = bring_up(fleet, wanted, lock, provider=provider, progress=progress)
+    document = {**deployment_with_stops(fleet, deployment), **_key(fleet, deployment, show_key=show_key)}
+    return Result(document, stdout=deployment.base_url, messages=_story(fleet, deployment))
+
+
+def _key(fleet: "Fleet", deployment: "Deployment", *, show_key: bool) -> Mapping[str, object]:
+    key = fleet.keys.read(deployment.resource_name) if show_key else None
+    return {"api_key": key.reveal()} if key else {}
+
+
+def _story(fleet: "Fleet", deployment: "Deployment") -> tuple[str, ...]:
+    from gpu_cli.commands.stories import stops_in_words
+    from gpu_cli.units import format_usd
+
+    where = deployment.gpu if deployment.gpu_count < 2 else f"{deployment.gpu_count} x {deployment.gpu}"
+    price = format_usd(deployment.price_usd_per_hour)
+    name = deployment.name
+    return (
+        f"{name} is {deployment.state} on {deployment.provider} ({where}, {price}/h)",
+        stops_in_words(fleet, deployment),
+        f'use it: eval "$(gpu env {name})"; ask it: gpu chat {name}; end it: gpu down {name}',
+    )
+
+
+def _dry_run(fleet: "Fleet", wanted: "Wanted", provider: str | None) -> Result:
+    from gpu_cli.commands.documents import plan_document
+    from gpu_cli.fleet.up import make_plan
+    from gpu_cli.planner.engine_args import engine_args
+    from gpu_cli.units import format_duration, format_usd
+
+    plan = make_plan(fleet, wanted, provider=provider)
+    first, limits, recipe = plan.candidates[0], wanted.limits, wanted.recipe
+    args = engine_args(recipe, model=str(recipe.model), host="HOST", port=8000, gpu_count=max(1, first.gpu_count))
+    worst_usd = first.price_usd_per_hour * limits.ttl_s / 3600
+    worst_usd = worst_usd if limits.budget_usd is None else min(worst_usd, limits.budget_usd)
+    document = {
+        "dry_run": True,
+        "name": wanted.name,
+        "recipe": recipe.name,
+        **plan_document(plan),
+        "engine_args": list(args),
+        "idle_s": limits.idle_s,
+        "ttl_s": limits.ttl_s,
+        "budget_usd": limits.budget_usd,
+        "worst_case_usd": round(worst_usd, 6),
+    }
+    messages = (
+        f"would launch {wanted.name} on {first.offer_id} at {format_usd(first.price_usd_per_hour)}/h",
+        f"would end after {format_duration(limits.idle_s)} idle, or {format_duration(limits.ttl_s)} at the latest; "
+        f"worst cost {format_usd(worst_usd)}",
+        f"engine: vllm {' '.join(args)}",
+        *(f"not {out.offer.offer_id}: {out.reason}" for out in plan.rejected),
+    )
+    return Result(document, messages=messages)

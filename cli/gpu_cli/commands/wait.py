@@ -1,0 +1,50 @@
+"""`gpu wait`: until a deployment is ready."""
+
+from typing import Annotated
+
+import typer
+
+from gpu_cli.commands.options import AsJson, DeploymentName
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_cli.ui.output import Result, show
+
+POLL_S = 0.3
+
+
+def wait(
+    name: DeploymentName = None,
+    timeout: Annotated[str, typer.Option("--timeout", help="Give up waiting after so long; it goes on.")] = "1h",
+    as_json: AsJson = False,
+) -> None:
+    """Wait until a deployment is ready, and print its base_url."""
+    from gpu_cli.commands.documents import deployment_with_stops
+    from gpu_cli.commands.here import open_here, the_deployment
+    from gpu_cli.fleet.deployment import STARTING, State
+    from gpu_cli.fleet.guard_process import ensure_guard
+
+    with open_here() as fleet:
+        deployment = the_deployment(fleet, name)
+        give_up_at = fleet.clock.now() + _seconds(timeout)
+        while deployment.state in STARTING:
+            ensure_guard(fleet)  # it sees detached starts through
+            if fleet.clock.now() >= give_up_at:
+                message = f"{deployment.name} is still {deployment.state} after {timeout}"
+                raise UserError(Exit.NEVER_HEALTHY, "still-starting", message, hint="it goes on starting; wait again")
+            fleet.clock.sleep(POLL_S)
+            deployment = fleet.store.get(deployment.resource_name)
+        if deployment.state is not State.READY:
+            message = f"{deployment.name} did not become ready: {deployment.reason or deployment.state}"
+            hint = f"see its log: gpu logs {deployment.name}"
+            raise UserError(Exit.NEVER_HEALTHY, "not-ready", message, hint=hint)
+        document = deployment_with_stops(fleet, deployment)
+    show(Result(document, stdout=deployment.base_url), as_json=as_json)
+
+
+def _seconds(timeout: str) -> float:
+    from gpu_cli.units import parse_duration
+
+    try:
+        return parse_duration(timeout)
+    except ValueError as error:
+        raise UserError(Exit.BAD_INPUT, "usage", f"--timeout: {error}") from None

@@ -1,0 +1,77 @@
+"""What is left over: resources that nothing on record wants, and records of what is gone."""
+
+from dataclasses import dataclass
+
+from gpu_cli.fleet.deployment import STARTING, Deployment
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.reconcile import look, why_end
+from gpu_cli.fleet.recover import adopt
+from gpu_cli.fleet.teardown import tear_down
+from gpu_providers.base import Resource
+from gpu_providers.errors import ProviderError
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something to be destroyed. `deployment` is None for a resource that is not on record."""
+
+    resource_name: str
+    provider: str
+    why: str
+    deployment: Deployment | None
+    resource: Resource | None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is left over, and which clouds could not be asked."""
+
+    leftovers: tuple[Leftover, ...]
+    unreached: tuple[str, ...]
+
+
+def survey(fleet: Fleet) -> Survey:
+    """Compare the record with every cloud. What is gone is written down as gone on the way; nothing is destroyed."""
+    leftovers = [found for deployment in fleet.store.live() if (found := _left_over(fleet, deployment))]
+    wanted = {deployment.resource_name for deployment in fleet.store.live()}
+    unreached: list[str] = []
+    providers, broken = fleet.providers()
+    unreached += [error.message for error in broken]
+    for provider in providers:
+        try:
+            resources = provider.list_resources()
+        except ProviderError as error:
+            unreached.append(f"{provider.name}: {error.message}")
+            continue
+        leftovers += [_unknown(fleet, resource) for resource in resources if resource.name not in wanted]
+    return Survey(tuple(leftovers), tuple(unreached))
+
+
+def collect(fleet: Fleet, leftover: Leftover) -> Deployment:
+    """Destroy one, verified. Raises UserError CLEANUP_UNCONFIRMED."""
+    deployment = leftover.deployment
+    if deployment is None and leftover.resource is not None:
+        deployment = adopt(fleet, leftover.resource)
+    if deployment is None:
+        raise ValueError(f"{leftover.resource_name} is neither on record nor at a cloud")
+    return tear_down(fleet, deployment, f"gpu gc: {leftover.why}", failed=deployment.state in STARTING)
+
+
+def forget_keys(fleet: Fleet) -> None:
+    """Keys of what does not live any more."""
+    fleet.keys.forget_all_but({deployment.resource_name for deployment in fleet.store.live()})
+
+
+def _left_over(fleet: Fleet, deployment: Deployment) -> Leftover | None:
+    deployment, state = look(fleet, deployment)
+    why = why_end(fleet, deployment, state)
+    if not why:
+        return None
+    return Leftover(deployment.resource_name, deployment.provider, why, deployment, None)
+
+
+def _unknown(fleet: Fleet, resource: Resource) -> Leftover:
+    """One that is on record as ended gets a new record: the old one is history."""
+    ended = fleet.store.last_named(resource.name)
+    why = f"it should have ended ({ended.reason})" if ended else "it is not on record"
+    return Leftover(resource.name, resource.provider, why, None, resource)

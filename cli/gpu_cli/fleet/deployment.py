@@ -1,0 +1,112 @@
+"""A deployment: what `gpu up` made, from the plan to its end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gpu_providers.base import Kind
+
+
+class State(StrEnum):
+    """Where a deployment is in its life; the first seven may hold something that bills."""
+
+    PLANNED = "planned"
+    """On record; nothing has been asked of a cloud."""
+    LAUNCHING = "launching"
+    """A create may be on its way: the cloud has to be searched for the resource name."""
+    BOOTING = "booting"
+    """The cloud accepted it."""
+    LOADING = "loading"
+    """The engine runs and loads."""
+    READY = "ready"
+    """A completion came back, and its stops were confirmed."""
+    DRAINING = "draining"
+    """It takes no new work and will be terminated."""
+    TERMINATING = "terminating"
+    """It is being destroyed; not gone until the cloud says so."""
+    GONE = "gone"
+    FAILED = "failed"
+    """It never became ready or died; gone all the same."""
+
+
+LIVE = frozenset(State) - {State.GONE, State.FAILED}
+STARTING = frozenset({State.PLANNED, State.LAUNCHING, State.BOOTING, State.LOADING})
+
+NEXT_STATES: Mapping[State, frozenset[State]] = {
+    State.PLANNED: frozenset({State.LAUNCHING, State.TERMINATING, State.FAILED, State.GONE}),
+    State.LAUNCHING: frozenset({State.BOOTING, State.TERMINATING, State.FAILED, State.GONE}),
+    State.BOOTING: frozenset({State.LOADING, State.TERMINATING, State.FAILED, State.GONE}),
+    State.LOADING: frozenset({State.READY, State.TERMINATING, State.FAILED, State.GONE}),
+    State.READY: frozenset({State.DRAINING, State.TERMINATING, State.FAILED, State.GONE}),
+    State.DRAINING: frozenset({State.TERMINATING, State.FAILED, State.GONE}),
+    State.TERMINATING: frozenset({State.FAILED, State.GONE}),
+    State.GONE: frozenset(),
+    State.FAILED: frozenset(),
+}
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One row of the store. Times are seconds since the epoch, UTC; prices are for the whole deployment.
+
+    `resource_name` is unique for ever and known to the cloud; `name` is the user's and unique among the living.
+    """
+
+    resource_name: str
+    name: str
+    recipe: str
+    recipe_digest: str
+    state: State
+    provider: str
+    kind: Kind
+    gpu: str
+    gpu_count: int
+    region: str
+    model: str
+    """The name under which the engine serves it."""
+    price_usd_per_hour: float
+    idle_s: float
+    deadline_at: float
+    start_deadline_at: float
+    budget_usd: float | None
+    created_at: float
+    resource_id: str = ""
+    endpoint: str = ""
+    """Root URL, without `/v1`; empty until the cloud has told it."""
+    launched_at: float | None = None
+    """When it may have begun to bill."""
+    ready_at: float | None = None
+    ended_at: float | None = None
+    active_at: float | None = None
+    """When work was last seen; None before it was ready."""
+    requests_finished: float = 0.0
+    """The engine's own counter when it was last read; a change means work."""
+    tied: bool = True
+    """It lives only as long as the process that launched it (which holds its lock): set until `up` is done with it."""
+    supervisor_armed: bool = False
+    """The supervisor on the node confirmed its limits."""
+    reason: str = ""
+    """Why it ended, or what is wrong with it."""
+
+    @property
+    def base_url(self) -> str:
+        """What an OpenAI client takes; empty until there is an endpoint."""
+        return f"{self.endpoint}/v1" if self.endpoint else ""
+
+    @property
+    def is_live(self) -> bool:
+        """It may hold something that bills."""
+        return self.state in LIVE
+
+    def spent_usd(self, now: float) -> float:
+        """Price x time from the launch to its end or to now."""
+        if self.launched_at is None:
+            return 0.0
+        hours = max(0.0, (self.ended_at or now) - self.launched_at) / 3600
+        return hours * self.price_usd_per_hour
+
+    def budget_ends_at(self) -> float | None:
+        """When its budget is used up; None when it has none, costs nothing or bills nothing yet."""
+        if self.budget_usd is None or self.launched_at is None or self.price_usd_per_hour <= 0:
+            return None
+        return self.launched_at + self.budget_usd / self.price_usd_per_hour * 3600

@@ -1,0 +1,110 @@
+"""Talking to a running engine: is it there, does it answer, does it have work?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from gpu_providers.base import Secret
+
+CANARY_PROMPT = "The capital of France is"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the engine says of its work (`/metrics`)."""
+
+    running: float
+    waiting: float
+    finished: float
+    """Requests that ended in any way since the engine started; only its changes mean anything."""
+
+
+class EngineUnreachable(Exception):
+    """No answer, or one that is no engine's. Says nothing about whether it lives."""
+
+
+class EngineRefused(Exception):
+    """The engine answered, and not as it should; the text says how."""
+
+
+class EngineClient:
+    """One endpoint, with its key. Proxies of the environment are not used: the key goes nowhere else."""
+
+    def __init__(self, endpoint: str, key: Secret, *, timeout_s: float = 5.0) -> None:
+        self._client = httpx.Client(
+            base_url=endpoint,
+            headers={"Authorization": f"Bearer {key.reveal()}"},
+            timeout=timeout_s,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> "EngineClient":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._client.close()
+
+    def is_healthy(self) -> bool:
+        """Whether `/health` says 200. It can with a dead engine: only a completion proves life."""
+        try:
+            return self._client.get("/health").status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def models(self) -> tuple[str, ...]:
+        """The names that it serves."""
+        listed = self._json("GET", "/v1/models").get("data", [])
+        return tuple(str(model["id"]) for model in listed)
+
+    def complete(self, model: str, *, timeout_s: float) -> str:
+        """A few tokens of one completion. Raises EngineRefused when they do not come."""
+        request = {"model": model, "prompt": CANARY_PROMPT, "max_tokens": 4, "temperature": 0}
+        answer = self._json("POST", "/v1/completions", json=request, timeout=timeout_s)
+        try:
+            return str(answer["choices"][0]["text"])
+        except (KeyError, IndexError, TypeError):
+            raise EngineRefused("the completion has no text") from None
+
+    def work(self) -> Work:
+        """What it is doing now."""
+        return parse_work(self._get("GET", "/metrics").text)
+
+    def supervisor(self) -> Mapping[str, Any]:
+        """The status that the supervisor on the node writes, served by the guard middleware."""
+        return self._json("GET", "/_gpu/supervisor")
+
+    def _json(self, method: str, path: str, **options: Any) -> Mapping[str, Any]:
+        try:
+            answer = self._get(method, path, **options).json()
+        except ValueError:
+            raise EngineRefused(f"{path} did not answer with JSON") from None
+        if not isinstance(answer, dict):
+            raise EngineRefused(f"{path} did not answer with an object")
+        return answer
+
+    def _get(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = self._client.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise EngineUnreachable(f"{path}: {type(error).__name__}") from error
+        if response.status_code != httpx.codes.OK:
+            raise EngineRefused(f"{path} answered {response.status_code}: {response.text[:300]}")
+        return response
+
+
+def parse_work(metrics: str) -> Work:
+    """From vLLM's Prometheus text. Raises EngineRefused when the gauges are missing: no figure is not zero."""
+    return Work(
+        running=_total(metrics, "vllm:num_requests_running"),
+        waiting=_total(metrics, "vllm:num_requests_waiting"),
+        finished=_total(metrics, "vllm:request_success_total"),
+    )
+
+
+def _total(metrics: str, name: str) -> float:
+    values = [line.rsplit(" ", 1)[1] for line in metrics.splitlines() if line.startswith((f"{name}{{", f"{name} "))]
+    if not values:
+        raise EngineRefused(f"/metrics has no {name}")
+    return sum(float(value) for value in values)

@@ -1,0 +1,121 @@
+"""What vLLM's log tells: how far a start has come, and why it failed. Texts as of vLLM 0.32."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """How far a start has come."""
+
+    stage: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why the engine died, in one line, and what to do about it."""
+
+    code: str
+    message: str
+    hint: str
+
+
+_SHARDS = re.compile(r"checkpoint shards:\s+\d+% Completed \| (\d+)/(\d+)")
+_MILESTONES = (
+    ("Application startup complete", Milestone("health", "")),
+    ("Capturing CUDA graph", Milestone("load", "capturing CUDA graphs")),
+    ("KV cache size", Milestone("load", "warming up")),
+    ("Loading weights took", Milestone("load", "profiling memory")),
+    ("Starting to load model", Milestone("load", "reading weights")),
+    ("Initializing a V1 LLM engine", Milestone("start", "starting the engine's workers")),
+    ("Resolved architecture", Milestone("start", "model recognised")),
+)
+
+_FEWER = "lower `context` or `concurrency` in the recipe, or use a GPU with more memory"
+_CAUSES: tuple[tuple[str, str, str, str], ...] = (
+    (
+        r"model's max seq len \((?P<context>\d+)\).*?estimated maximum model length is (?P<most>\d+)",
+        "context-too-long",
+        "a context of {context} tokens does not fit into the KV cache; {most} would",
+        "set `context: {most}` or less in the recipe, or use a GPU with more memory",
+    ),
+    (
+        r"model's max seq len \((?P<context>\d+)\)",
+        "context-too-long",
+        "a context of {context} tokens does not fit into the KV cache",
+        "lower `context` in the recipe, or use a GPU with more memory",
+    ),
+    (
+        r"max_model_len \((?P<context>\d+)\) is greater than the derived max_model_len \(\D*(?P<most>\d+)",
+        "context-too-long",
+        "the model was made for {most} tokens of context, and the recipe asks for {context}",
+        "set `context: {most}` or less in the recipe",
+    ),
+    (r"No available memory for the cache blocks", "out-of-memory", "no memory is left for the KV cache", _FEWER),
+    (r"(CUDA|HIP) out of memory|OutOfMemoryError", "out-of-memory", "the GPU ran out of memory", _FEWER),
+    (
+        r"less than desired (?P<device>GPU|CPU) memory utilization",
+        "out-of-memory",
+        "other programs use too much of the {device} memory",
+        "end them, or lower --gpu-memory-utilization in `engine: args`",
+    ),
+    (
+        r"DefaultCPUAllocator: can't allocate memory|Cannot allocate memory|^MemoryError",
+        "out-of-memory",
+        "the machine ran out of memory",
+        "lower VLLM_CPU_KVCACHE_SPACE (GiB) in `engine: env`, or `context` in the recipe",
+    ),
+    (
+        r"GatedRepoError|is a gated repo|Access to model (?P<model>\S+) is restricted",
+        "gated",
+        "the model is gated, and its hub refused this account",
+        "set HF_TOKEN to a token of an account that has accepted the model's licence",
+    ),
+    (
+        r"Model architectures \[(?P<name>[^]]*)\] (?:are not supported|failed to be inspected)",
+        "unknown-architecture",
+        "this vLLM does not know the architecture {name}",
+        "set a newer `engine: version` in the recipe",
+    ),
+    (
+        r"model type [`'\"]?(?P<name>[\w.-]+)[`'\"]? but Transformers does not recognize this architecture",
+        "unknown-architecture",
+        "this vLLM does not know models of type {name}",
+        "set a newer `engine: version` in the recipe",
+    ),
+    (r"[Aa]ddress already in use", "port-taken", "its port is taken by another program", "choose another port"),
+    (r"No space left on device", "no-space", "its disk is full", "free some space, or ask for a larger disk"),
+    (
+        r"error: (?P<what>unrecognized arguments: .*|argument .*)",
+        "bad-engine-args",
+        "vLLM refused its arguments: {what}",
+        "correct `engine: args` in the recipe",
+    ),
+)
+_LAST_ERROR = re.compile(r"(?:^|\s)(?P<what>(?:\w+\.)*\w*(?:Error|Exception): .+)$")
+
+
+def milestone(lines: Sequence[str]) -> Milestone:
+    """The furthest point that the log shows."""
+    for line in reversed(lines):
+        if shards := _SHARDS.search(line):
+            return Milestone("load", f"weights {shards[1]} of {shards[2]} files")
+        for text, reached in _MILESTONES:
+            if text in line:
+                return reached
+    return Milestone("start", "")
+
+
+def diagnose(lines: Sequence[str]) -> Diagnosis | None:
+    """The cause of death, the most telling one first; None when the log names none."""
+    text = "\n".join(lines)
+    for pattern, code, message, hint in _CAUSES:
+        if found := re.search(pattern, text, re.MULTILINE):
+            said = {name: value or "" for name, value in found.groupdict().items()}
+            return Diagnosis(code, message.format(**said), hint.format(**said))
+    for line in reversed(lines):
+        if found := _LAST_ERROR.search(line):
+            return Diagnosis("engine-error", found["what"][:300], "the log has the rest")
+    return None

@@ -1,0 +1,56 @@
+"""The fleet: the store, the keys, the locks and the providers that one run of `gpu` works with."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gpu_cli.fleet.clock import Clock
+from gpu_cli.fleet.keys import Keys
+from gpu_cli.fleet.locks import Lock
+from gpu_cli.fleet.store import Store
+from gpu_cli.paths import Paths
+from gpu_providers import registry
+from gpu_providers.base import Provider, ProviderContext
+from gpu_providers.errors import ProviderError
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Everything that launching, guarding and ending needs. Built by `recover.open_fleet`."""
+
+    paths: Paths
+    environ: Mapping[str, str]
+    store: Store
+    clock: Clock = field(default_factory=Clock)
+    _loaded: dict[str, Provider] = field(default_factory=dict, repr=False)
+
+    @property
+    def keys(self) -> Keys:
+        """The API keys of deployments."""
+        return Keys(self.paths.state / "keys")
+
+    def launch_lock(self, name: str) -> Lock:
+        """Held by the one process that launches (or runs) the deployment of this name."""
+        return Lock(self.launch_lock_path(name))
+
+    def launch_lock_path(self, name: str) -> Path:
+        """Where that lock is, for those who only want to know whether it is held."""
+        return self.paths.state / "locks" / f"{name}.lock"
+
+    def provider(self, name: str) -> Provider:
+        """The provider of this name. Raises ProviderError."""
+        if name not in self._loaded:
+            context = ProviderContext(self.paths.state / "providers" / name, self.environ)
+            self._loaded[name] = registry.load(name, context)
+        return self._loaded[name]
+
+    def providers(self) -> tuple[Sequence[Provider], Sequence[ProviderError]]:
+        """All that load, and what is wrong with those that do not."""
+        loaded: list[Provider] = []
+        broken: list[ProviderError] = []
+        for name in registry.available():
+            try:
+                loaded.append(self.provider(name))
+            except ProviderError as error:
+                broken.append(error)
+        return loaded, broken

@@ -1,0 +1,192 @@
+"""The guard: one background process per user that ends what has to end, should all else fail.
+
+Started by `gpu up`; it leaves when nothing is left to guard. It enforces idleness, deadline and budget from this side,
+ends what a killed command left behind, sees detached starts (`gpu up --no-wait`) through, and writes down what ended
+by itself. The supervisor on the node has the first turn: the guard acts when it is `GUARD_GRACE_S` late.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from types import FrameType
+
+from gpu_cli import __version__
+from gpu_cli.errors import UserError
+from gpu_cli.fleet.clock import Clock
+from gpu_cli.fleet.deployment import STARTING, Deployment, State
+from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard_process import lock_path, version_path
+from gpu_cli.fleet.launch import watch_start
+from gpu_cli.fleet.locks import Lock, is_held
+from gpu_cli.fleet.reconcile import look, why_end
+from gpu_cli.fleet.recover import open_fleet
+from gpu_cli.fleet.stops import GUARD_GRACE_S
+from gpu_cli.fleet.store import StateMoved, StoreCorrupt
+from gpu_cli.fleet.teardown import tear_down
+from gpu_cli.paths import Paths
+from gpu_cli.ui.output import print_message
+from gpu_cli.ui.progress import Silent
+from gpu_providers.errors import ProviderError
+
+TURN_S = 2.0
+"""How often it looks at every deployment."""
+LINGER_S = 10.0
+"""How long it stays when there is nothing to guard: pipelines go down and up again."""
+LOCK_DEADLINE_S = 2.0
+"""Others look at the lock by taking it for a moment."""
+WORKERS = 8
+
+
+class Guard:
+    """One turn after the other over everything that lives; slow work goes to threads, one a deployment."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._clients: dict[str, EngineClient] = {}
+        self._busy: dict[str, Future[None]] = {}
+        self._pool = ThreadPoolExecutor(WORKERS)
+
+    def turn(self) -> bool:
+        """Look at everything once. False when nothing lives."""
+        live = self._fleet.store.live()
+        self._forget_ended({deployment.resource_name for deployment in live})
+        for deployment in live:
+            if deployment.resource_name not in self._busy:
+                with _logged(deployment.resource_name):
+                    self._attend(deployment)
+        return bool(live)
+
+    def _attend(self, deployment: Deployment) -> None:
+        deployment, state = look(self._fleet, deployment)
+        reason = why_end(self._fleet, deployment, state) or self._why_idle(deployment)
+        if reason:
+            self._end(deployment, reason)
+        elif deployment.state in STARTING and not deployment.tied:
+            self._see_through(deployment)
+
+    def _why_idle(self, deployment: Deployment) -> str:
+        """`idle` when a fresh look says that there has been no work for too long. No answer is not idleness."""
+        if deployment.state is not State.READY or deployment.active_at is None:
+            return ""
+        try:
+            work = self._client(deployment).work()
+        except (EngineUnreachable, EngineRefused):
+            return ""
+        now = self._fleet.clock.now()
+        if work.running or work.waiting or work.finished != deployment.requests_finished:
+            self._fleet.store.update(deployment.resource_name, active_at=now, requests_finished=work.finished)
+            return ""
+        return "idle" if now - deployment.active_at >= deployment.idle_s + GUARD_GRACE_S else ""
+
+    def _end(self, deployment: Deployment, reason: str) -> None:
+        print_message(f"{deployment.resource_name}: ending it: {reason}")
+        failed = deployment.state in STARTING
+        self._start(deployment, lambda fleet: _done(tear_down(fleet, deployment, reason, failed=failed)))
+
+    def _see_through(self, deployment: Deployment) -> None:
+        """A detached start: the rest of the way is short once it answers."""
+        if is_held(self._fleet.launch_lock_path(deployment.name)) or not self._client(deployment).is_healthy():
+            return
+        self._start(
+            deployment,
+            lambda fleet: _done(
+                watch_start(fleet, deployment, Silent(), tied=False, start_deadline_at=deployment.start_deadline_at)
+            ),
+        )
+
+    def _start(self, deployment: Deployment, work: Callable[[Fleet], None]) -> None:
+        """In a thread with a store connection of its own."""
+
+        def run() -> None:
+            fleet = open_fleet(self._fleet.paths, self._fleet.environ, self._fleet.clock, print_message)
+            with closing(fleet.store), _logged(deployment.resource_name):
+                work(fleet)
+
+        self._busy[deployment.resource_name] = self._pool.submit(run)
+
+    def _client(self, deployment: Deployment) -> EngineClient:
+        name = deployment.resource_name
+        if name not in self._clients:
+            key = self._fleet.keys.read(name)
+            if key is None or not deployment.endpoint:
+                raise EngineUnreachable(f"{name} has no endpoint, or no key on this machine")
+            self._clients[name] = EngineClient(deployment.endpoint, key)
+        return self._clients[name]
+
+    def _forget_ended(self, live: set[str]) -> None:
+        for name, work in list(self._busy.items()):
+            if work.done():
+                del self._busy[name]
+        for name in set(self._clients) - live - set(self._busy):
+            self._clients.pop(name).__exit__()
+
+
+def run(fleet: Fleet, *, wanted: Callable[[], bool]) -> None:
+    """Guard until nothing has lived for `LINGER_S`, or `wanted` says no (another guard takes over)."""
+    lock = Lock(lock_path(fleet.paths))
+    if not _acquire(lock, fleet.clock):
+        return
+    version_path(fleet.paths).write_text(f"{os.getpid()} {__version__}\n")
+    guard, last_seen = Guard(fleet), fleet.clock.now()
+    while wanted():
+        if guard.turn():
+            last_seen = fleet.clock.now()
+        elif fleet.clock.now() - last_seen >= LINGER_S:
+            lock.release()
+            # Whoever saw the lock held has put its deployment on record before: looking again after the release
+            # means that either they start a new guard or this one goes on.
+            if not fleet.store.live() or not _acquire(lock, fleet.clock):
+                return
+        fleet.clock.sleep(TURN_S)
+
+
+def _acquire(lock: Lock, clock: Clock) -> bool:
+    give_up_at = clock.now() + LOCK_DEADLINE_S
+    while not lock.try_acquire():
+        if clock.now() >= give_up_at:
+            return False
+        clock.sleep(0.1)
+    return True
+
+
+@contextmanager
+def _logged(name: str) -> Iterator[None]:
+    """Trouble with one deployment must not keep the others from being guarded; the next turn tries again."""
+    try:
+        yield
+    except (UserError, ProviderError, StateMoved, EngineUnreachable) as error:
+        print_message(f"{name}: {error}")
+    except Exception:  # noqa: BLE001 - a guard that dies of a bug guards nothing; the log has the traceback
+        print_message(f"{name}: {traceback.format_exc()}")
+
+
+def _done(deployment: Deployment) -> None:
+    print_message(f"{deployment.resource_name}: {deployment.state} {deployment.reason}")
+
+
+def main() -> None:
+    """The process that `ensure_guard` starts."""
+    stopped = False
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    paths = Paths.from_environ(os.environ)
+    try:
+        fleet = open_fleet(paths, os.environ, Clock(), print_message)
+        run(fleet, wanted=lambda: not stopped)
+    except (UserError, StoreCorrupt) as error:
+        print_message(f"guard: {error}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Starting the guard, and knowing that it lives. The guard itself is in `guard.py`."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from gpu_cli import __version__
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.locks import is_held
+from gpu_cli.paths import Paths
+
+START_DEADLINE_S = 20.0
+
+
+def lock_path(paths: Paths) -> Path:
+    """Held by the guard as long as it lives; one guard for all deployments of a user."""
+    return paths.state / "locks" / "guard.lock"
+
+
+def version_path(paths: Paths) -> Path:
+    """Where the guard writes its pid and the version of the program that it runs."""
+    return paths.state / "guard.txt"
+
+
+def guard_log_path(paths: Paths) -> Path:
+    """What the guard did and why."""
+    return paths.state / "logs" / "guard.log"
+
+
+def guard_lives(paths: Paths) -> bool:
+    """Whether a guard is at work now."""
+    return is_held(lock_path(paths))
+
+
+def ensure_guard(fleet: Fleet) -> None:
+    """Come back with a guard of this version at work. Raises UserError when none can be started."""
+    if guard_lives(fleet.paths):
+        if _running_version(fleet.paths) == __version__:
+            return
+        _stop_old(fleet)
+    _start(fleet)
+
+
+def _start(fleet: Fleet) -> None:
+    log = guard_log_path(fleet.paths)
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gpu_cli.fleet.guard"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            env=dict(fleet.environ),
+            start_new_session=True,
+        )
+    give_up_at = fleet.clock.now() + START_DEADLINE_S
+    while not (guard_lives(fleet.paths) and _running_version(fleet.paths)):
+        # Another process's guard may have won the lock: then ours has ended, and all is well.
+        if fleet.clock.now() > give_up_at or (process.poll() not in (None, 0)):
+            raise UserError(
+                Exit.LAUNCH_FAILED,
+                "no-guard",
+                "the guard, which ends what would otherwise be forgotten, does not start",
+                hint=f"see {log}",
+            )
+        fleet.clock.sleep(0.05)
+
+
+def _running_version(paths: Paths) -> str:
+    return _recorded(paths)[1]
+
+
+def _recorded(paths: Paths) -> tuple[int, str]:
+    """The pid and version of the guard that last started; (0, "") when it has not written them yet."""
+    try:
+        pid, version = version_path(paths).read_text().split()
+        return int(pid), version
+    except (OSError, ValueError):
+        return 0, ""
+
+
+def _stop_old(fleet: Fleet) -> None:
+    """A guard of another version hands over: it holds the lock, so its pid is its own."""
+    pid, _ = _recorded(fleet.paths)
+    if not pid:
+        return
+    os.kill(pid, signal.SIGTERM)
+    give_up_at = fleet.clock.now() + START_DEADLINE_S
+    while guard_lives(fleet.paths) and fleet.clock.now() < give_up_at:
+        fleet.clock.sleep(0.05)

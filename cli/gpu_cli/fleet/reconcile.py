@@ -1,0 +1,110 @@
+"""Bringing the store in line with the truth, which is what the clouds say, and ending what has to end."""
+
+import re
+from collections.abc import Sequence
+
+from gpu_cli.fleet.deployment import STARTING, Deployment, State
+from gpu_cli.fleet.engine_log import diagnose
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard_process import guard_lives
+from gpu_cli.fleet.locks import is_held
+from gpu_cli.fleet.stops import overdue
+from gpu_cli.fleet.teardown import finish, tear_down
+from gpu_providers.base import ResourceState
+from gpu_providers.errors import NotFound, ProviderError
+
+BROKEN = "its supervisor died"
+ABANDONED = "the command that launched it was killed"
+
+_ENDED_LINE = re.compile(r"\[supervisor\] ended reason=(?P<reason>\S+)(?: detail=(?P<detail>.*))?$")
+_ENDS_AS_PLANNED = frozenset({"idle", "deadline", "terminated"})
+
+
+def settle(fleet: Fleet) -> Sequence[Deployment]:
+    """All that live, as they are now. Without a guard at work, what is overdue is ended here and now.
+
+    Raises UserError CLEANUP_UNCONFIRMED when something does not end.
+    """
+    guarded = guard_lives(fleet.paths)
+    for deployment in fleet.store.live():
+        deployment, state = look(fleet, deployment)
+        reason = why_end(fleet, deployment, state)
+        if reason and not guarded:
+            tear_down(fleet, deployment, reason, failed=deployment.state in STARTING)
+    return fleet.store.live()
+
+
+def look(fleet: Fleet, deployment: Deployment) -> tuple[Deployment, ResourceState | None]:
+    """Ask its provider; one that is gone is written down as ended. Without an answer nothing is concluded.
+
+    A start that its launcher watches is left to the launcher, who knows more.
+    """
+    watched = deployment.state in STARTING and is_held(fleet.launch_lock_path(deployment.name))
+    if watched or not deployment.resource_id or not deployment.is_live:
+        return deployment, None
+    try:
+        return deployment, fleet.provider(deployment.provider).describe(deployment.resource_id).state
+    except NotFound:
+        return _ended(fleet, deployment), None
+    except ProviderError:
+        return deployment, None
+
+
+def why_end(fleet: Fleet, deployment: Deployment, state: ResourceState | None) -> str:
+    """Why a deployment has to be ended now, whatever it is doing; empty when it may go on."""
+    now = fleet.clock.now()
+    if not deployment.is_live:
+        return ""
+    if deployment.state in (State.DRAINING, State.TERMINATING):
+        return deployment.reason or "interrupted"
+    if limit := overdue(deployment, now):
+        return limit
+    if state is ResourceState.BROKEN:
+        return BROKEN
+    if deployment.tied and not is_held(fleet.launch_lock_path(deployment.name)):
+        return ABANDONED
+    if deployment.state in STARTING and deployment.launched_at is not None and now >= deployment.start_deadline_at:
+        return "start-deadline"
+    return ""
+
+
+def _ended(fleet: Fleet, deployment: Deployment) -> Deployment:
+    """The cloud says that it is gone: the supervisor's last line says why, where the log has outlived it."""
+    if deployment.state is State.TERMINATING:
+        return finish(fleet, deployment, failed=False)
+    lines = _log(fleet, deployment)
+    reason, detail = _last_words(lines)
+    if reason == "engine-died" and (cause := diagnose(lines)):
+        reason, detail = cause.code, cause.message
+    if deployment.state in STARTING:
+        return finish(fleet, deployment, failed=True, reason=_joined(reason or "ended while it was starting", detail))
+    if reason in _ENDS_AS_PLANNED or not reason:
+        return finish(fleet, deployment, failed=False, reason=reason or _guess(deployment, fleet.clock.now()))
+    return finish(fleet, deployment, failed=True, reason=_joined(reason, detail))
+
+
+def _log(fleet: Fleet, deployment: Deployment) -> Sequence[str]:
+    try:
+        return list(fleet.provider(deployment.provider).logs(deployment.resource_id, tail=400))
+    except ProviderError:
+        return []
+
+
+def _last_words(lines: Sequence[str]) -> tuple[str, str]:
+    for line in reversed(lines):
+        if said := _ENDED_LINE.search(line):
+            return said["reason"], (said["detail"] or "").strip()
+    return "", ""
+
+
+def _guess(deployment: Deployment, now: float) -> str:
+    """Without a word from the supervisor: what was due when it went."""
+    if limit := overdue(deployment, now):
+        return limit
+    if deployment.active_at is not None and now - deployment.active_at >= deployment.idle_s:
+        return "idle"
+    return "ended outside gpu"
+
+
+def _joined(reason: str, detail: str) -> str:
+    return f"{reason}: {detail}" if detail else reason

@@ -1,0 +1,137 @@
+"""Opening the fleet, also after the store was lost: what still runs says what it is, and is put on record again."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gpu_cli.fleet.clock import Clock
+from gpu_cli.fleet.deployment import Deployment, State
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.locks import Lock, released
+from gpu_cli.fleet.store import NameTaken, Store, StoreCorrupt
+from gpu_cli.paths import Paths
+from gpu_providers.base import RESOURCE_PREFIX, Kind, Provider, Resource
+from gpu_providers.errors import ProviderError
+
+_UNKNOWN_IDLE_S = 900.0
+_UNKNOWN_LIFE_S = 86_400.0
+_START_S = 1800.0
+
+
+def open_fleet(paths: Paths, environ: Mapping[str, str], clock: Clock, notify: Callable[[str], object]) -> Fleet:
+    """The fleet, with its store open. A corrupt store is moved aside, never removed, and made anew from what runs."""
+    path = paths.state / "gpu.db"
+    try:
+        return Fleet(paths, environ, Store(path).open(), clock)
+    except StoreCorrupt:
+        with released(_recovery_lock(paths, clock)):
+            return _recovered(paths, environ, clock, notify)
+
+
+def adopt(fleet: Fleet, resource: Resource) -> Deployment | None:
+    """Put a running resource of ours on record; None when a living deployment has its name already.
+
+    Its labels say what it is. What they do not say is taken cautiously: it is guarded like any other, and counts as
+    starting until it has answered.
+    """
+    deployment = _from_labels(resource, fleet.clock.now())
+    with contextlib.suppress(NameTaken):
+        fleet.store.add(deployment)
+        return deployment
+    return None
+
+
+def adopt_by_name(fleet: Fleet, resource_name: str) -> Deployment | None:
+    """A resource that another machine launched, found at its cloud by name; None when no cloud knows it.
+
+    Raises ProviderError when a cloud that might know it cannot be asked and no other knows it.
+    """
+    if not resource_name.startswith(RESOURCE_PREFIX):
+        return None
+    providers, _ = fleet.providers()
+    for provider in providers:
+        if resource := provider.find(resource_name):
+            return adopt(fleet, resource)
+    return None
+
+
+def _recovered(paths: Paths, environ: Mapping[str, str], clock: Clock, notify: Callable[[str], object]) -> Fleet:
+    path = paths.state / "gpu.db"
+    try:
+        # Another process was faster, and has made it anew already.
+        return Fleet(paths, environ, Store(path).open(), clock)
+    except StoreCorrupt:
+        moved_to = _move_aside(path, clock)
+    notify(f"the record of deployments was unreadable; it is kept as {moved_to}")
+    fleet = Fleet(paths, environ, Store(path).open(), clock)
+    providers, broken = fleet.providers()
+    for error in broken:
+        notify(f"not asked what still runs: {error.message}")
+    for provider in providers:
+        _adopt_all(fleet, provider, notify)
+    return fleet
+
+
+def _adopt_all(fleet: Fleet, provider: Provider, notify: Callable[[str], object]) -> None:
+    try:
+        resources = provider.list_resources()
+    except ProviderError as error:
+        notify(f"{provider.name} could not be asked what still runs: {error.message}")
+        return
+    for resource in resources:
+        if adopt(fleet, resource):
+            notify(f"{resource.name} still runs at {provider.name}, and is on record again")
+
+
+def _from_labels(resource: Resource, now: float) -> Deployment:
+    labels = resource.labels
+    created_at = resource.created_at.replace(tzinfo=resource.created_at.tzinfo or UTC).timestamp()
+    return Deployment(
+        resource_name=resource.name,
+        name=labels.get("name") or resource.name,
+        recipe=labels.get("recipe", ""),
+        recipe_digest=labels.get("recipe_digest", ""),
+        state=State.BOOTING,
+        provider=resource.provider,
+        kind=Kind(labels.get("kind", Kind.POD)),
+        gpu=labels.get("gpu", ""),
+        gpu_count=int(_number(labels, "gpu_count") or 0),
+        region=labels.get("region", ""),
+        model=labels.get("model", ""),
+        price_usd_per_hour=resource.price_usd_per_hour,
+        idle_s=_number(labels, "idle_s") or _UNKNOWN_IDLE_S,
+        deadline_at=_number(labels, "deadline_at") or created_at + _UNKNOWN_LIFE_S,
+        start_deadline_at=max(_number(labels, "start_deadline_at") or 0.0, now + _START_S),
+        budget_usd=_number(labels, "budget_usd"),
+        created_at=created_at,
+        resource_id=resource.resource_id,
+        endpoint=resource.endpoint,
+        launched_at=created_at,
+        tied=False,
+        reason="found running",
+    )
+
+
+def _number(labels: Mapping[str, str], name: str) -> float | None:
+    try:
+        return float(labels[name])
+    except (KeyError, ValueError):
+        return None
+
+
+def _move_aside(path: Path, clock: Clock) -> Path:
+    stamp = datetime.fromtimestamp(clock.now(), UTC).strftime("%Y%m%dT%H%M%S")
+    target = path.with_name(f"{path.name}.corrupt-{stamp}")
+    for suffix in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
+    return path.rename(target)
+
+
+def _recovery_lock(paths: Paths, clock: Clock) -> Lock:
+    """One process at a time; one that does not come back is not waited for."""
+    lock, give_up_at = Lock(paths.state / "locks" / "recover.lock"), clock.now() + 60
+    while not lock.try_acquire() and clock.now() < give_up_at:
+        clock.sleep(0.1)
+    return lock

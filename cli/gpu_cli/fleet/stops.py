@@ -1,0 +1,63 @@
+"""What will end a deployment, when, and whose hand it is."""
+
+from dataclasses import dataclass
+
+from gpu_cli.fleet.deployment import Deployment, State
+
+GUARD_GRACE_S = 10.0
+"""The supervisor on the node has the first turn; the guard acts when it is this late."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """One thing that will end it. `at` is a time, `after_s` a length of idleness; one of them is set."""
+
+    kind: str
+    """`idle`, `deadline` or `budget`."""
+    by: str
+    """`supervisor` (on the node) or `guard` (on this side)."""
+    armed: bool
+    at: float | None
+    after_s: float | None
+
+
+def stops_of(deployment: Deployment, *, guard_lives: bool) -> tuple[Stop, ...]:
+    """Everything that will end it, armed or not; nothing for one that has ended."""
+    if not deployment.is_live:
+        return ()
+    hands = (("supervisor", deployment.supervisor_armed), ("guard", guard_lives))
+    stops = [Stop("idle", by, armed, None, deployment.idle_s) for by, armed in hands]
+    stops += [Stop("deadline", by, armed, deployment.deadline_at, None) for by, armed in hands]
+    if deployment.budget_usd is not None and deployment.price_usd_per_hour > 0:
+        stops.append(Stop("budget", "guard", guard_lives, deployment.budget_ends_at(), None))
+    return tuple(stops)
+
+
+def ends_at_latest(deployment: Deployment) -> float:
+    """The deadline, or the end of the budget where that comes first."""
+    budget_ends_at = deployment.budget_ends_at()
+    return deployment.deadline_at if budget_ends_at is None else min(deployment.deadline_at, budget_ends_at)
+
+
+def worst_case_usd(deployment: Deployment) -> float:
+    """What it will have cost at the latest end."""
+    if deployment.launched_at is None:
+        return 0.0
+    return deployment.price_usd_per_hour * max(0.0, ends_at_latest(deployment) - deployment.launched_at) / 3600
+
+
+def overdue(deployment: Deployment, now: float) -> str:
+    """Which absolute limit has passed: `deadline`, `budget`, or nothing. Ignores whether it is busy."""
+    if now >= deployment.deadline_at:
+        return "deadline"
+    budget_ends_at = deployment.budget_ends_at()
+    if budget_ends_at is not None and now >= budget_ends_at:
+        return "budget"
+    return ""
+
+
+def idle_for_s(deployment: Deployment, now: float) -> float | None:
+    """How long it has had no work; None unless it is ready."""
+    if deployment.state is not State.READY or deployment.active_at is None:
+        return None
+    return max(0.0, now - deployment.active_at)

@@ -1,0 +1,254 @@
+"""The journal of what we launched: SQLite in the user's state folder. The clouds are the truth, this is a memory."""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_cli.fleet.deployment import LIVE, NEXT_STATES, Deployment, State
+from gpu_providers.base import Kind
+
+SCHEMA_VERSION = 1
+
+_LIVE_STATES = ", ".join(f"'{state}'" for state in sorted(LIVE))
+_SCHEMA = f"""
+CREATE TABLE deployments (
+    resource_name TEXT PRIMARY KEY, name TEXT NOT NULL, recipe TEXT NOT NULL, recipe_digest TEXT NOT NULL,
+    state TEXT NOT NULL, provider TEXT NOT NULL, kind TEXT NOT NULL, gpu TEXT NOT NULL, gpu_count INTEGER NOT NULL,
+    region TEXT NOT NULL, model TEXT NOT NULL, price_usd_per_hour REAL NOT NULL, idle_s REAL NOT NULL,
+    deadline_at REAL NOT NULL, start_deadline_at REAL NOT NULL, budget_usd REAL, created_at REAL NOT NULL,
+    resource_id TEXT NOT NULL, endpoint TEXT NOT NULL, launched_at REAL, ready_at REAL, ended_at REAL,
+    active_at REAL, requests_finished REAL NOT NULL, tied INTEGER NOT NULL, supervisor_armed INTEGER NOT NULL,
+    reason TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX one_live_per_name ON deployments (name) WHERE state IN ({_LIVE_STATES});
+CREATE INDEX by_state ON deployments (state);
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, resource_name TEXT NOT NULL, state TEXT NOT NULL, note TEXT NOT NULL
+) STRICT;
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+
+
+class NameTaken(Exception):
+    """Another live deployment has this name."""
+
+
+class StateMoved(Exception):
+    """The deployment is no longer where the caller thought: someone else moved it on."""
+
+    def __init__(self, actual: Deployment) -> None:
+        super().__init__(f"{actual.name} is {actual.state}")
+        self.actual = actual
+
+
+class StoreCorrupt(Exception):
+    """The file is no readable database."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One transition: when, to what, and why."""
+
+    at: float
+    state: State
+    note: str
+
+
+class Store:
+    """One connection. Every change of a deployment is one transaction, with its line in the journal."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def open(self) -> "Store":
+        """Raises StoreCorrupt, or UserError for a file of a newer program or a folder that cannot be written."""
+        with _clear_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # SQLite gives its journal files the mode of the database, so that one must be private from the start.
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._connection = sqlite3.connect(self.path, timeout=20, isolation_level=None)
+            self._connection.row_factory = sqlite3.Row
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._prepare_schema()
+        return self
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def add(self, deployment: Deployment) -> None:
+        """Put a new deployment on record. Raises NameTaken."""
+        columns = ", ".join(_COLUMNS)
+        marks = ", ".join("?" for _ in _COLUMNS)
+        with self._transaction() as connection:
+            try:
+                connection.execute(
+                    f"INSERT INTO deployments ({columns}) VALUES ({marks})",  # noqa: S608 - our own column names
+                    _values(deployment),
+                )
+            except sqlite3.IntegrityError as error:
+                raise NameTaken(deployment.name) from error
+            _record(connection, deployment, deployment.created_at, deployment.reason)
+
+    def move(self, deployment: Deployment, to: State, *, at: float, note: str = "", **changes: Any) -> Deployment:
+        """One step of its life: state, changes and journal together.
+
+        Raises StateMoved when it is not in `deployment.state` any more, and ValueError for a step that makes no sense.
+        """
+        if to not in NEXT_STATES[deployment.state]:
+            raise ValueError(f"no way from {deployment.state} to {to}")
+        with self._transaction() as connection:
+            actual = self.get(deployment.resource_name)
+            if actual.state is not deployment.state:
+                raise StateMoved(actual)
+            moved = replace(actual, state=to, **changes)
+            _overwrite(connection, moved)
+            _record(connection, moved, at, note)
+        return moved
+
+    def update(self, resource_name: str, **changes: Any) -> Deployment:
+        """Change what is known of it, not its state."""
+        with self._transaction() as connection:
+            changed = replace(self.get(resource_name), **changes)
+            _overwrite(connection, changed)
+        return changed
+
+    def get(self, resource_name: str) -> Deployment:
+        """The deployment of this resource; KeyError when there is none."""
+        rows = self._select("WHERE resource_name = ?", resource_name)
+        if not rows:
+            raise KeyError(resource_name)
+        return rows[0]
+
+    def live(self) -> Sequence[Deployment]:
+        """All that may hold something, oldest first."""
+        return self._select(f"WHERE state IN ({_LIVE_STATES}) ORDER BY created_at")
+
+    def find_live(self, name: str) -> Deployment | None:
+        """The living one of this name (or resource name)."""
+        rows = self._select(f"WHERE state IN ({_LIVE_STATES}) AND ? IN (name, resource_name)", name)
+        return rows[0] if rows else None
+
+    def ended(self, *, since: float = 0.0) -> Sequence[Deployment]:
+        """Those that ended after `since`, the last one first."""
+        return self._select(f"WHERE state NOT IN ({_LIVE_STATES}) AND ended_at >= ? ORDER BY ended_at DESC", since)
+
+    def last_named(self, name: str) -> Deployment | None:
+        """The newest of this name (or resource name), alive or not."""
+        rows = self._select("WHERE ? IN (name, resource_name) ORDER BY created_at DESC LIMIT 1", name)
+        return rows[0] if rows else None
+
+    def events(self, resource_name: str) -> Sequence[Event]:
+        """Its journal, oldest first."""
+        with _clear_errors(self.path):
+            rows = self._open_connection().execute(
+                "SELECT at, state, note FROM events WHERE resource_name = ? ORDER BY id", (resource_name,)
+            )
+            return [Event(row["at"], State(row["state"]), row["note"]) for row in rows]
+
+    def _select(self, where: str, *values: object) -> Sequence[Deployment]:
+        with _clear_errors(self.path):
+            rows = self._open_connection().execute(f"SELECT * FROM deployments {where}", values).fetchall()  # noqa: S608 - our own text
+            return [_deployment(row) for row in rows]
+
+    def _open_connection(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise RuntimeError("the store is not open")
+        return self._connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        connection = self._open_connection()
+        with _clear_errors(self.path):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    def _prepare_schema(self) -> None:
+        connection = self._open_connection()
+        if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise StoreCorrupt(str(self.path))
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise UserError(
+                Exit.BAD_INPUT,
+                "state-newer",
+                f"{self.path} was written by a newer gpu (its version is {version}, this one knows {SCHEMA_VERSION})",
+                hint="upgrade gpu (pip install -U gpu-up), or set GPU_HOME to use another folder",
+            )
+        if version == 0:
+            self._create_schema()
+
+    def _create_schema(self) -> None:
+        """Two processes may find the file empty at once: the second sees the version under its own write lock."""
+        connection = self._open_connection()
+        connection.execute("BEGIN IMMEDIATE")
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in filter(str.strip, _SCHEMA.split(";")):
+                connection.execute(statement)
+        connection.commit()
+
+
+_COLUMNS = tuple(field.name for field in fields(Deployment))
+
+
+def _values(deployment: Deployment) -> tuple[object, ...]:
+    return tuple(asdict(deployment)[column] for column in _COLUMNS)
+
+
+def _deployment(row: sqlite3.Row) -> Deployment:
+    values = {column: row[column] for column in _COLUMNS}
+    flags = {name: bool(values[name]) for name in ("tied", "supervisor_armed")}
+    return Deployment(**{**values, **flags, "state": State(values["state"]), "kind": Kind(values["kind"])})
+
+
+def _overwrite(connection: sqlite3.Connection, deployment: Deployment) -> None:
+    assignments = ", ".join(f"{column} = ?" for column in _COLUMNS)
+    connection.execute(
+        f"UPDATE deployments SET {assignments} WHERE resource_name = ?",  # noqa: S608 - our own column names
+        (*_values(deployment), deployment.resource_name),
+    )
+
+
+def _record(connection: sqlite3.Connection, deployment: Deployment, at: float, note: str) -> None:
+    connection.execute(
+        "INSERT INTO events (at, resource_name, state, note) VALUES (?, ?, ?, ?)",
+        (at, deployment.resource_name, deployment.state, note),
+    )
+
+
+@contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the disk say into something that a user can act on."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise _unwritable(path, str(error)) from error
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise StoreCorrupt(f"{path}: {error}") from error
+    except OSError as error:
+        raise _unwritable(path, error.strerror or str(error)) from error
+
+
+def _unwritable(path: Path, why: str) -> UserError:
+    return UserError(
+        Exit.LAUNCH_FAILED,
+        "state-unwritable",
+        f"the record of deployments cannot be kept in {path}: {why}",
+        hint=f"free some space in {path.parent} or make it writable, or set GPU_HOME to another folder",
+    )

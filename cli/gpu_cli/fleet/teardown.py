@@ -1,0 +1,111 @@
+"""The end of a deployment: destroyed, and verified gone by the cloud's own word."""
+
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_cli.fleet.deployment import Deployment, State
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.locks import is_held
+from gpu_cli.fleet.store import StateMoved
+from gpu_providers.base import Provider
+from gpu_providers.errors import NotFound, ProviderError, RateLimited
+
+VERIFY_DEADLINE_S = 300.0
+LAUNCHER_DEADLINE_S = 120.0
+
+
+def tear_down(fleet: Fleet, deployment: Deployment, reason: str, *, failed: bool = False) -> Deployment:
+    """End it and come back when the cloud says that nothing is left. Safe to repeat, and to run twice at once.
+
+    Raises UserError CLEANUP_UNCONFIRMED when the cloud has not said so in time: the guard goes on trying.
+    """
+    deployment = _begin(fleet, deployment, reason)
+    if deployment.is_live:
+        destroy(fleet, deployment)
+        deployment = finish(fleet, deployment, failed=failed)
+    return deployment
+
+
+def end_on_request(fleet: Fleet, deployment: Deployment) -> Deployment:
+    """`gpu down`: like `tear_down`, and a launch that another process has under way is told and waited for.
+
+    Its create may be on its way to the cloud, which would say until then that there is nothing.
+    """
+    deployment = _begin(fleet, deployment, "gpu down")
+    give_up_at = fleet.clock.now() + LAUNCHER_DEADLINE_S
+    while not deployment.resource_id and is_held(fleet.launch_lock_path(deployment.name)):
+        if fleet.clock.now() >= give_up_at:
+            break
+        fleet.clock.sleep(0.2)
+        deployment = fleet.store.get(deployment.resource_name)
+    return tear_down(fleet, deployment, "gpu down")
+
+
+def destroy(fleet: Fleet, deployment: Deployment) -> None:
+    """Until the cloud has no resource of this name. Raises UserError CLEANUP_UNCONFIRMED."""
+    give_up_at = fleet.clock.now() + VERIFY_DEADLINE_S
+    last_word = "it still exists"
+    while fleet.clock.now() < give_up_at:
+        pause_s = 1.0
+        try:
+            provider = fleet.provider(deployment.provider)
+            pause_s = provider.poll_interval_s
+            if _is_gone(provider, deployment):
+                return
+        except RateLimited as error:
+            pause_s, last_word = error.retry_after_s, error.message
+        except ProviderError as error:
+            last_word = error.message
+        fleet.clock.sleep(pause_s)
+    raise UserError(
+        Exit.CLEANUP_UNCONFIRMED,
+        "cleanup-unconfirmed",
+        f"{deployment.name} is not confirmed gone: {last_word}",
+        hint=f"look for {deployment.resource_name} at {deployment.provider}; to try again: gpu down {deployment.name}",
+        still_billing=[deployment.resource_name],
+    )
+
+
+def finish(fleet: Fleet, deployment: Deployment, *, failed: bool, reason: str = "") -> Deployment:
+    """Write down that it is gone; the caller has the cloud's word for it."""
+    now = fleet.clock.now()
+    try:
+        deployment = fleet.store.move(
+            deployment,
+            State.FAILED if failed else State.GONE,
+            at=now,
+            ended_at=now,
+            reason=reason or deployment.reason,
+            note=reason,
+        )
+    except StateMoved as moved:
+        if not moved.actual.is_live:
+            return moved.actual
+        return finish(fleet, moved.actual, failed=failed, reason=reason)
+    fleet.keys.forget(deployment.resource_name)
+    return deployment
+
+
+def _begin(fleet: Fleet, deployment: Deployment, reason: str) -> Deployment:
+    """Mark it as being destroyed, whatever state others have moved it to meanwhile."""
+    while deployment.is_live and deployment.state is not State.TERMINATING:
+        try:
+            return fleet.store.move(deployment, State.TERMINATING, at=fleet.clock.now(), reason=reason, note=reason)
+        except StateMoved as moved:
+            deployment = moved.actual
+    return deployment
+
+
+def _is_gone(provider: Provider, deployment: Deployment) -> bool:
+    """Ask for its end, then look. The id may never have reached us: then the name is searched for."""
+    resource_id = deployment.resource_id
+    if not resource_id:
+        found = provider.find(deployment.resource_name)
+        if found is None:
+            return True
+        resource_id = found.resource_id
+    provider.terminate(resource_id)
+    try:
+        provider.describe(resource_id)
+    except NotFound:
+        return True
+    return False

@@ -1,0 +1,93 @@
+"""`gpu up` as a whole: find what runs already, or plan and launch."""
+
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_cli.fleet.deployment import STARTING, Deployment, State
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard_process import ensure_guard
+from gpu_cli.fleet.launch import Wanted, launch, watch_start
+from gpu_cli.fleet.locks import Lock
+from gpu_cli.fleet.offers import ask, nothing_fits
+from gpu_cli.fleet.reconcile import look, why_end
+from gpu_cli.fleet.teardown import tear_down
+from gpu_cli.planner.rank import Plan, rank
+from gpu_cli.ui.progress import Progress
+
+WAIT_S = 0.3
+OTHERS_DEADLINE_S = 4 * 3600.0
+"""Another process's launch is waited for; it has deadlines of its own, and this is beyond them."""
+
+
+def bring_up(fleet: Fleet, wanted: Wanted, lock: Lock, *, provider: str | None, progress: Progress) -> Deployment:
+    """A deployment of this name and recipe: the running one, or a new one. `lock` is the name's launch lock.
+
+    When it comes back with `lock` acquired, the caller releases it. Of two calls at once, one launches and the other
+    waits for it. Raises UserError.
+    """
+    running = _wait_for_others(fleet, wanted, lock, progress) or _resume(fleet, wanted, progress)
+    if running is not None:
+        return running
+    plan = make_plan(fleet, wanted, provider=provider)
+    return launch(fleet, wanted, plan.candidates, progress)
+
+
+def make_plan(fleet: Fleet, wanted: Wanted, *, provider: str | None) -> Plan:
+    """What would be tried, in order. Raises UserError NOTHING_FITS or CREDENTIALS when that is nothing."""
+    asked = ask(fleet, wanted.recipe, only=provider)
+    plan = rank(wanted.recipe, asked.offers, max_price_usd_per_hour=wanted.limits.max_price_usd_per_hour)
+    if not plan.candidates:
+        raise nothing_fits(plan, asked)
+    return plan
+
+
+def _wait_for_others(fleet: Fleet, wanted: Wanted, lock: Lock, progress: Progress) -> Deployment | None:
+    """Until the lock is ours (None) or the deployment that its holder made is ready."""
+    give_up_at = fleet.clock.now() + OTHERS_DEADLINE_S
+    while not lock.try_acquire():
+        running = fleet.store.find_live(wanted.name)
+        if running is not None:
+            _check_same(running, wanted)
+            if running.state is State.READY:
+                return running
+        progress.stage("waiting")
+        progress.detail(f"another gpu is launching {wanted.name}")
+        if fleet.clock.now() >= give_up_at:
+            raise UserError(Exit.LAUNCH_FAILED, "still-launching", f"another gpu is still launching {wanted.name}")
+        fleet.clock.sleep(WAIT_S)
+    return None
+
+
+def _resume(fleet: Fleet, wanted: Wanted, progress: Progress) -> Deployment | None:
+    """The living deployment of this name, if it can be had; what is left of a broken one is cleared away."""
+    deployment = fleet.store.find_live(wanted.name)
+    if deployment is None:
+        return None
+    deployment, state = look(fleet, deployment)
+    if not deployment.is_live:
+        return None
+    # This process holds the launch lock now, so that a start tied to a killed launcher can be taken over.
+    if reason := why_end(fleet, deployment, state):
+        progress.stage("clearing")
+        tear_down(fleet, deployment, reason, failed=deployment.state in STARTING)
+        return None
+    _check_same(deployment, wanted)
+    if deployment.state in STARTING and not deployment.resource_id:
+        tear_down(fleet, deployment, "its launch was cut short", failed=True)
+        return None
+    ensure_guard(fleet)
+    if deployment.state in STARTING and wanted.wait:
+        return watch_start(
+            fleet, deployment, progress, tied=wanted.tied, start_deadline_at=deployment.start_deadline_at
+        )
+    return deployment
+
+
+def _check_same(running: Deployment, wanted: Wanted) -> None:
+    if running.recipe_digest == wanted.recipe.digest():
+        return
+    raise UserError(
+        Exit.BAD_INPUT,
+        "name-taken",
+        f"{wanted.name} is running already, from another recipe ({running.recipe})",
+        hint=f"take it down (gpu down {wanted.name}), or choose another name (--name)",
+    )

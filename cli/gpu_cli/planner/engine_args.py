@@ -1,0 +1,26 @@
+"""The command line of the engine for a recipe."""
+
+from gpu_cli.recipe import Recipe
+
+GUARD_MIDDLEWARE = "guard_middleware.GuardMiddleware"
+_POLLED_ROUTES = "/health,/metrics,/v1/models,/_gpu/supervisor"
+
+
+def engine_args(recipe: Recipe, *, model: str, host: str, port: int, gpu_count: int) -> tuple[str, ...]:
+    """vLLM's arguments. `model` is what the node loads: a path there, or a hub id. Never holds a key."""
+    args = ["--model", model, "--served-model-name", recipe.served_name, "--host", host, "--port", str(port)]
+    args += ["--middleware", GUARD_MIDDLEWARE, "--disable-access-log-for-endpoints", _POLLED_ROUTES]
+    args += ["--max-num-seqs", str(recipe.concurrency)]
+    if recipe.context is not None:
+        args += ["--max-model-len", str(recipe.context)]
+    if gpu_count > 1:
+        args += ["--tensor-parallel-size", str(gpu_count)]
+    if recipe.quantization:
+        args += ["--quantization", recipe.quantization]
+    if recipe.tool_call_parser:
+        args += ["--enable-auto-tool-choice", "--tool-call-parser", recipe.tool_call_parser]
+    if recipe.reasoning_parser:
+        args += ["--reasoning-parser", recipe.reasoning_parser]
+    if recipe.chat_template:
+        args += ["--chat-template", recipe.chat_template]
+    return (*args, *recipe.engine.args)

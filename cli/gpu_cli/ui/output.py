@@ -1,0 +1,114 @@
+"""One place turns results and errors into text: stdout is the answer, stderr is the story."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import typer
+
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+
+DOCUMENT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under column titles. For people only: scripts read the document."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command came to: a document for scripts, and text or a table for people."""
+
+    document: Mapping[str, object]
+    """JSON keys written by hand; `version` is added when it is printed."""
+    stdout: str = ""
+    table: Table | None = None
+    messages: tuple[str, ...] = field(default=())
+    """Lines for people, on stderr."""
+    exit_status: Exit = Exit.DONE
+
+
+def show(result: Result, *, as_json: bool) -> None:
+    """Print it, and end the program with its status when that is not 0."""
+    for message in result.messages:
+        print(message, file=sys.stderr)
+    if as_json:
+        print_document(result.document)
+    elif result.table is not None:
+        _draw(result.table)
+    elif result.stdout:
+        print(result.stdout)
+    if result.exit_status is not Exit.DONE:
+        raise typer.Exit(int(result.exit_status))
+
+
+def print_document(document: Mapping[str, object]) -> None:
+    """Exactly one JSON document, on stdout."""
+    print(json.dumps({"version": DOCUMENT_VERSION, **document}, indent=2, ensure_ascii=False))
+
+
+def print_message(text: str) -> None:
+    """One line for people."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_line(text: str, *, end: str = "\n") -> None:
+    """A piece of the answer itself, as it comes (logs, a chat)."""
+    print(text, end=end, flush=True)
+
+
+def show_error(error: UserError, *, as_json: bool) -> None:
+    """What happened and what to do, for people; the same as a document when JSON was asked for."""
+    print_message(f"{_red('error:')} {error.message}")
+    if error.still_billing:
+        print_message(f"{_red('still billing:')} {', '.join(error.still_billing)}")
+    if error.hint:
+        print_message(f"hint: {error.hint}")
+    if as_json:
+        print_document(
+            {
+                "error": {
+                    "code": error.code,
+                    "exit": int(error.exit_status),
+                    "message": error.message,
+                    "hint": error.hint,
+                    "still_billing": list(error.still_billing),
+                }
+            }
+        )
+
+
+def _red(text: str) -> str:
+    coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    return f"\x1b[1;31m{text}\x1b[0m" if coloured else text
+
+
+def _draw(table: Table) -> None:
+    if not sys.stdout.isatty():
+        _draw_plain(table)
+        return
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        drawn.add_column(column, overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console().print(drawn)
+
+
+def _draw_plain(table: Table) -> None:
+    """Aligned columns without wrapping or colour, so that a pipe sees whole values."""
+    rows = (table.columns, *table.rows)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,1 @@
+"""This machine as a provider: the command runs as a process of the user's own computer."""

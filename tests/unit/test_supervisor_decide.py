@@ -1,0 +1,426 @@
+"""The supervisor's judgement: pure functions, so every rule about ending is shown without waiting."""
+
+import ast
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_engine import metrics_text
+from hypothesis import given
+from hypothesis import strategies as st
+
+import supervisor as sup
+from gpu_cli.paths import shipped
+
+LIMITS = sup.Limits(idle_s=900, deadline_s=86400, start_deadline_s=1800, hung_s=600)
+SERVING = sup.Seen(
+    elapsed_s=100, loading_s=None, idle_s=0, silent_s=0, stuck_s=0, working=False, engine_exit=None, terminated=False
+)
+LOADING = replace(SERVING, loading_s=10)
+
+seconds = st.floats(min_value=0, max_value=1e6)
+anything = st.builds(
+    sup.Seen,
+    elapsed_s=seconds,
+    loading_s=st.none() | seconds,
+    idle_s=seconds,
+    silent_s=seconds,
+    stuck_s=seconds,
+    working=st.booleans(),
+    engine_exit=st.none() | st.integers(-64, 255),
+    terminated=st.booleans(),
+)
+
+
+def reason(seen: sup.Seen) -> str | None:
+    end = sup.decide(LIMITS, seen)
+    return end.reason.value if end else None
+
+
+# --- decide ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (SERVING, None),
+        (replace(SERVING, idle_s=899.9), None),
+        (replace(SERVING, idle_s=900), "idle"),
+        (replace(SERVING, idle_s=900, working=True), None),
+        (replace(SERVING, elapsed_s=86399.9), None),
+        (replace(SERVING, elapsed_s=86400), "deadline"),
+        (replace(SERVING, elapsed_s=86400, working=True), "deadline"),
+        (replace(LOADING, elapsed_s=86400), "deadline"),
+        (replace(LOADING, loading_s=1799.9), None),
+        (replace(LOADING, loading_s=1800), "start-deadline"),
+        (replace(LOADING, silent_s=1e5, stuck_s=1e5, idle_s=1e5), None),
+        (replace(SERVING, silent_s=599.9), None),
+        (replace(SERVING, silent_s=600), "engine-hung"),
+        (replace(SERVING, stuck_s=600, working=True), "engine-hung"),
+        (replace(SERVING, engine_exit=0), "engine-died"),
+        (replace(LOADING, engine_exit=1), "engine-died"),
+        (replace(SERVING, terminated=True), "terminated"),
+        (replace(LOADING, terminated=True, engine_exit=1, elapsed_s=1e6), "terminated"),
+    ],
+)
+def test_each_rule_ends_it_at_its_limit_and_not_before(seen: sup.Seen, expected: str | None) -> None:
+    assert reason(seen) == expected
+
+
+@given(anything)
+def test_past_the_deadline_it_always_ends(seen: sup.Seen) -> None:
+    assert reason(replace(seen, elapsed_s=LIMITS.deadline_s + seen.elapsed_s)) is not None
+
+
+@given(anything)
+def test_a_dead_engine_never_bills_on(seen: sup.Seen) -> None:
+    assert reason(replace(seen, engine_exit=seen.engine_exit or 0)) in ("engine-died", "terminated")
+
+
+@given(anything, seconds)
+def test_loading_is_neither_idle_nor_hung(seen: sup.Seen, loading_s: float) -> None:
+    assert reason(replace(seen, loading_s=loading_s)) not in ("idle", "engine-hung")
+
+
+@given(anything)
+def test_work_is_never_idleness(seen: sup.Seen) -> None:
+    assert reason(replace(seen, working=True)) != "idle"
+
+
+@given(anything)
+def test_within_every_limit_it_never_ends(seen: sup.Seen) -> None:
+    calm = replace(
+        seen,
+        elapsed_s=seen.elapsed_s % LIMITS.deadline_s,
+        loading_s=None if seen.loading_s is None else seen.loading_s % LIMITS.start_deadline_s,
+        idle_s=seen.idle_s % LIMITS.idle_s,
+        silent_s=seen.silent_s % LIMITS.hung_s,
+        stuck_s=seen.stuck_s % LIMITS.hung_s,
+        engine_exit=None,
+        terminated=False,
+    )
+    assert reason(calm) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(0, "exit status 0"), (3, "exit status 3"), (-9, "killed by SIGKILL"), (-99, "killed by signal 99")],
+)
+def test_engine_exit_is_told_as_people_say_it(status: int, text: str) -> None:
+    assert sup.describe_exit(status) == text
+
+
+# --- what is seen over time ------------------------------------------------------------------------------------------
+
+
+def answer(at_s: float, **counts: int) -> sup.Metrics:
+    return sup.parse_metrics(metrics_text(**counts), at_s)
+
+
+class Watch:
+    """A track advanced look by look, one second apart unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.track = sup.Track(looked_s=self.now_s)
+        self.last: sup.Metrics | None = None
+
+    def look(self, *, ready: bool = True, step_s: float = 1.0, **counts: int) -> sup.Track:
+        self.now_s += step_s
+        self.last = answer(self.now_s, **counts)
+        self.track = sup.advance(self.track, ready=ready, metrics=self.last, now_s=self.now_s)
+        return self.track
+
+    def silence(self, *, step_s: float = 1.0) -> sup.Track:
+        self.now_s += step_s
+        self.track = sup.advance(self.track, ready=True, metrics=self.last, now_s=self.now_s)
+        return self.track
+
+
+def test_idle_clock_starts_at_readiness() -> None:
+    watch = Watch()
+    for _ in range(50):
+        assert watch.look(ready=False).idle_s() == 0
+    assert watch.look().idle_s() == 0
+    assert watch.look().idle_s() == 1
+
+
+@pytest.mark.parametrize("work", [{"running": 1}, {"waiting": 1}, {"finished": 1}, {"tokens": 1}])
+def test_every_kind_of_work_restarts_the_idle_clock(work: dict[str, int]) -> None:
+    watch = Watch()
+    watch.look()
+    assert watch.look(step_s=100).idle_s() == 100
+    assert watch.look(step_s=100, **work).idle_s() == 0
+
+
+def test_request_that_came_and_went_between_two_looks_is_work() -> None:
+    watch = Watch()
+    watch.look(finished=5, tokens=70)
+    watch.look(finished=5, tokens=70, step_s=100)
+    assert watch.look(finished=6, tokens=90).idle_s() == 0
+    assert watch.look(finished=6, tokens=90).idle_s() == 1
+
+
+@given(st.lists(st.floats(min_value=0.01, max_value=1e5), max_size=20))
+def test_silence_never_adds_to_idleness(steps: list[float]) -> None:
+    watch = Watch()
+    watch.look()
+    before = watch.look(step_s=10)
+    for step_s in steps:
+        after = watch.silence(step_s=step_s)
+        assert after.idle_s() == before.idle_s()
+
+
+def test_after_silence_the_next_answer_proves_idleness_or_work() -> None:
+    for counts, idle_s in (({}, 301), ({"tokens": 1}, 0)):
+        watch = Watch()
+        watch.look()
+        watch.silence(step_s=300)
+        assert watch.look(**counts).idle_s() == idle_s
+        assert watch.track.silent_s == 0
+
+
+def test_silence_is_counted_look_by_look_so_that_a_sleeping_machine_is_not_a_hung_engine() -> None:
+    watch = Watch()
+    watch.look()
+    for _ in range(30):
+        watch.silence()
+    assert watch.track.silent_s == 30
+    watch.silence(step_s=8 * 3600)
+    assert watch.track.silent_s <= 30 + sup.LONGEST_STEP_S
+
+
+def test_claimed_work_that_does_not_move_is_stuck_until_anything_moves() -> None:
+    watch = Watch()
+    watch.look(running=1, tokens=5)
+    for _ in range(40):
+        watch.look(running=1, tokens=5)
+    assert watch.track.stuck_s == 40
+    assert watch.track.idle_s() == 0
+    watch.look(running=1, tokens=6)
+    assert watch.track.stuck_s == 0
+
+
+def test_idle_engine_is_never_stuck() -> None:
+    watch = Watch()
+    for _ in range(40):
+        watch.look()
+    assert watch.track.stuck_s == 0
+
+
+def test_silence_before_readiness_does_not_count() -> None:
+    track = sup.Track(looked_s=0)
+    for now_s in range(100):
+        track = sup.advance(track, ready=False, metrics=None, now_s=now_s)
+    assert track.silent_s == 0
+    assert sup.advance(track, ready=True, metrics=None, now_s=101).silent_s <= 2
+
+
+# --- metrics ---------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_are_summed_over_their_labels() -> None:
+    text = (
+        'vllm:num_requests_running{engine="0",model_name="a } b"} 2.0\n'
+        'vllm:num_requests_running{engine="1",model_name="a"} 1.0\n'
+        "vllm:num_requests_waiting 4.0 1795260454000\n"
+        'vllm:request_success_total{finished_reason="stop"} 1e+03\n'
+        'vllm:request_success_total{finished_reason="abort"} 2\n'
+        "vllm:request_success_created 1.79e+09\n"
+        'vllm:iteration_tokens_total_bucket{le="+Inf"} 7\n'
+        "vllm:kv_cache_usage_perc NaN\n"
+        "process_cpu_seconds_total 7.7\n"
+    )
+    metrics = sup.parse_metrics(text, at_s=1)
+    assert (metrics.running, metrics.waiting, metrics.finished) == (3, 4, 1002)
+    assert set(metrics.totals) == {
+        "vllm:num_requests_running",
+        "vllm:num_requests_waiting",
+        "vllm:request_success_total",
+    }
+
+
+@pytest.mark.parametrize("text", ["", "<html>", "vllm:num_requests_running NaN\n", "process_cpu_seconds_total 7.7\n"])
+def test_answer_that_does_not_tell_what_runs_is_no_answer(text: str) -> None:
+    with pytest.raises(sup.NotServing, match="num_requests_running"):
+        sup.parse_metrics(text, at_s=1)
+
+
+# --- the record ------------------------------------------------------------------------------------------------------
+
+RECORD = sup.Record("gpu-a", elapsed_s=500, boot_id="b1", uptime_s=2000, wall_s=1_700_000_000, started_at=1_699_999_500)
+
+
+def test_restart_in_the_same_boot_adds_the_pause_and_ignores_the_wall_clock() -> None:
+    for wall_s in (0.0, 1_700_000_030.0, 2e9):
+        assert RECORD.elapsed_now(boot="b1", now_s=2030, wall_s=wall_s) == 530
+
+
+def test_restart_after_a_reboot_adds_the_wall_clocks_pause() -> None:
+    assert RECORD.elapsed_now(boot="b2", now_s=5, wall_s=RECORD.wall_s + 60) == 560
+    assert replace(RECORD, boot_id="").elapsed_now(boot="", now_s=5, wall_s=RECORD.wall_s + 60) == 560
+
+
+@given(boot=st.sampled_from(["", "b1", "b2"]), now_s=st.floats(0, 1e10), wall_s=st.floats(0, 1e10))
+def test_no_clock_gives_time_back(boot: str, now_s: float, wall_s: float) -> None:
+    assert RECORD.elapsed_now(boot=boot, now_s=now_s, wall_s=wall_s) >= RECORD.elapsed_s
+
+
+@pytest.mark.parametrize("ending", [None, sup.End(sup.Reason.DEADLINE, "86400 s since the start")])
+def test_record_reads_back_as_written(ending: sup.End | None) -> None:
+    record = replace(RECORD, ending=ending)
+    assert sup.Record.from_json(json.dumps(record.to_json())) == record
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"elapsed_s": -1},
+        {"elapsed_s": math.nan},
+        {"elapsed_s": "soon"},
+        {"elapsed_s": None},
+        {"elapsed_s": 10**400},
+        {"wall_s": math.inf},
+        {"boot_id": None, "uptime_s": []},
+        {"ending": {"reason": "bored", "detail": ""}},
+        {"ending": {"reason": "idle"}},
+        {"ending": 3},
+        {"ending": False},
+    ],
+)
+def test_record_that_was_not_written_by_us_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        sup.Record.from_json(json.dumps({**RECORD.to_json(), **change}))
+
+
+@given(st.text() | st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner)).map(json.dumps))
+def test_no_content_of_the_record_is_more_than_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):
+        sup.Record.from_json(text)
+
+
+# --- configuration ---------------------------------------------------------------------------------------------------
+
+DESTROY: dict[str, Any] = {
+    "method": "DELETE",
+    "url": "https://cloud.example/pods/{POD_ID}",
+    "headers": {"Authorization": "Bearer {CLOUD_KEY}"},
+    "check": {"method": "GET", "url": "https://cloud.example/pods/{POD_ID}", "gone_statuses": [404]},
+    "user_agent": "gpu-supervisor/1",
+}
+CONFIG: dict[str, Any] = {
+    "version": 1,
+    "name": "gpu-a",
+    "engine": ["python", "-m", "engine"],
+    "port": 8000,
+    "scheme": "http",
+    "idle_s": 900,
+    "deadline_s": 86400,
+    "start_deadline_s": 1800,
+    "hung_s": 600,
+    "state_dir": "/state",
+    "destroy": DESTROY,
+    "engine_env_without": ["CLOUD_KEY"],
+}
+
+
+def test_configuration_is_read() -> None:
+    config = sup.parse_config(json.dumps(CONFIG))
+    assert config.limits == LIMITS
+    assert config.base_url == "http://127.0.0.1:8000"
+    assert (config.tick_s, config.grace_s) == (1.0, 15.0)
+    assert config.destroy
+    assert config.destroy.gone_statuses == {404}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({key: None} for key in CONFIG if key != "destroy"),
+        {"version": 2},
+        {"engine": []},
+        {"engine": ["python", 3]},
+        {"engine": "python"},
+        {"port": 0},
+        {"port": True},
+        {"port": "8000"},
+        {"scheme": "ftp"},
+        {"idle_s": 0},
+        {"idle_s": -1},
+        {"idle_s": "900"},
+        {"deadline_s": math.inf},
+        {"deadline_s": math.nan},
+        {"deadline_s": 10**400},
+        {"deadline": 3},
+        {"destroy": []},
+        {"destroy": {**DESTROY, "url": "file:///etc/passwd"}},
+        {"destroy": {**DESTROY, "check": None}},
+        {"destroy": {**DESTROY, "chekc": {}}},
+        {"destroy": {**DESTROY, "check": {**DESTROY["check"], "gone_statuses": ["404"]}}},
+        {"destroy": {**DESTROY, "check": {**DESTROY["check"], "gone_statuses": []}}},
+    ],
+)
+def test_configuration_with_a_mistake_is_refused_in_one_line(change: Mapping[str, object]) -> None:
+    with pytest.raises(sup.BadConfig) as refused:
+        sup.parse_config(json.dumps({**CONFIG, **change}))
+    assert "\n" not in str(refused.value)
+    assert "GPU_SUPERVISOR" in str(refused.value)
+
+
+@given(st.text())
+def test_no_text_as_configuration_is_more_than_a_bad_configuration(text: str) -> None:
+    with pytest.raises(sup.BadConfig):
+        sup.parse_config(text)
+
+
+# --- destroying ------------------------------------------------------------------------------------------------------
+
+
+def test_an_hour_of_failures_does_not_stop_the_destroying() -> None:
+    waits: list[float] = []
+    told: list[str] = []
+    sup.destroy_until_gone(
+        lambda: "DELETE answered 500" if sum(waits) < 3600 else "", sleep=waits.append, tell=told.append
+    )
+    assert waits[:7] == [1, 2, 4, 8, 16, 32, 60]
+    assert set(waits[6:]) == {60}
+    assert sum(waits) >= 3600
+    assert all("DELETE answered 500" in text for text in told)
+
+
+def test_variables_are_put_in_at_call_time() -> None:
+    call = sup.Call("DELETE", "https://cloud.example/pods/{POD_ID}", {"Authorization": "Bearer {CLOUD_KEY}"})
+    filled = sup.fill(call, {"POD_ID": "p1", "CLOUD_KEY": "k1"})
+    assert (filled.url, filled.headers["Authorization"]) == ("https://cloud.example/pods/p1", "Bearer k1")
+
+
+def test_missing_variable_is_named_and_values_never_are() -> None:
+    destroy = sup.parse_config(json.dumps(CONFIG)).destroy
+    assert destroy
+    assert "POD_ID is not set" in sup.try_to_destroy(destroy, {"CLOUD_KEY": "k1"})
+    problem = sup.try_to_destroy(destroy, {"CLOUD_KEY": "bad\nvalue-of-key", "POD_ID": "p 1"})
+    assert problem
+    assert "value-of-key" not in problem
+    assert "p 1" not in problem
+
+
+# --- what runs on the node -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["supervisor.py", "guard_middleware.py"])
+def test_node_code_is_python_39_and_the_standard_library_only(name: str) -> None:
+    tree = ast.parse((shipped("templates") / name).read_text(encoding="utf-8"), feature_version=(3, 9))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert imported
+    assert {module.split(".")[0] for module in imported} <= sys.stdlib_module_names
+
+
+def test_node_code_is_found_where_the_product_looks_for_it() -> None:
+    assert Path(sup.__file__).samefile(shipped("templates") / "supervisor.py")
