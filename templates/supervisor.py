@@ -22,7 +22,8 @@ The engine's key is the environment variable VLLM_API_KEY. The engine also gets 
 
 It ends with one of the reasons in `Reason`. Exit status: 0 for idle, deadline and terminated, 1 for the others, 2 for
 a bad configuration. SIGTERM and SIGINT stop the engine without destroying the resource: whoever sends them is ending
-it. A second one cuts the engine's grace short.
+it. A second one cuts the engine's grace short. Once it has begun to end, for whatever reason, a restart never starts
+the engine again: it goes on destroying the resource until that is gone.
 
 What counts as work, from `/metrics` as vLLM 0.32 serves it, each summed over its labels:
 
@@ -60,8 +61,8 @@ from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
-HTTP_TIMEOUT_S = 5.0
-DESTROY_TIMEOUT_S = 30.0
+HTTP_TIMEOUT_S = 30.0
+"""Long, because a server that streams at full speed can take many seconds to answer `/metrics`, and is not hung."""
 LONGEST_BACKOFF_S = 60.0
 KILL_WAIT_S = 10.0
 POLL_S = 0.05
@@ -172,7 +173,7 @@ def parse_config(text: str) -> Config:
     given = fields({**DEFAULTS, **document}, CONFIG_TYPES)
     require(given["version"] == 1, "version must be 1")
     require(given["engine"], "engine is empty")
-    require(all(isinstance(text, str) for text in given["engine"]), "engine must hold strings")
+    require(all(isinstance(item, str) for item in given["engine"]), "engine must hold strings")
     require(given["scheme"] in ("http", "https"), "scheme must be http or https")
     require(0 < given["port"] < 65536, "port is no TCP port")
     for name in SECONDS:
@@ -476,7 +477,7 @@ def unverified_tls() -> ssl.SSLContext:
     return context
 
 
-def fetch(call: Call, timeout_s: float, tls: Optional[ssl.SSLContext] = None) -> tuple[int, bytes]:
+def fetch(call: Call, tls: Optional[ssl.SSLContext] = None) -> tuple[int, bytes]:
     """Status and body. Follows no redirect and uses no proxy: credentials go to the URL's host and nowhere else.
 
     Raises OSError, http.client.HTTPException or ValueError.
@@ -485,9 +486,9 @@ def fetch(call: Call, timeout_s: float, tls: Optional[ssl.SSLContext] = None) ->
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
         tls = tls or ssl.create_default_context()
-        connection = http.client.HTTPSConnection(parts.netloc, timeout=timeout_s, context=tls)
+        connection = http.client.HTTPSConnection(parts.netloc, timeout=HTTP_TIMEOUT_S, context=tls)
     else:
-        connection = http.client.HTTPConnection(parts.netloc, timeout=timeout_s)
+        connection = http.client.HTTPConnection(parts.netloc, timeout=HTTP_TIMEOUT_S)
     target = parts._replace(scheme="", netloc="").geturl() or "/"
     with contextlib.closing(connection):
         connection.request(call.method, target, headers=dict(call.headers))
@@ -542,7 +543,7 @@ class Prober(threading.Thread):
         self.metrics = parse_metrics(self._get("/metrics").decode("utf-8", "replace"), uptime_s())
 
     def _get(self, path: str) -> bytes:
-        status, body = fetch(Call("GET", self._base_url + path, self._headers), HTTP_TIMEOUT_S, self._tls)
+        status, body = fetch(Call("GET", self._base_url + path, self._headers), self._tls)
         if status != 200:
             raise NotServing(f"{path} answered {status}")
         return body
@@ -563,9 +564,10 @@ def fill(call: Call, environ: Mapping[str, str]) -> Call:
 def try_to_destroy(destroy: Destroy, environ: Mapping[str, str]) -> str:
     """One attempt: what stands in the way, or empty text when the cloud says that the resource is gone."""
     problems = []
-    for call, gone in (destroy.call, destroy.gone_statuses | {404, 410}), (destroy.check, destroy.gone_statuses):
+    steps = ((destroy.call, destroy.gone_statuses | {404, 410}), (destroy.check, destroy.gone_statuses))
+    for call, gone in steps:
         try:
-            status, _ = fetch(fill(call, environ), DESTROY_TIMEOUT_S)
+            status, _ = fetch(fill(call, environ))
         except KeyError as error:
             problems.append(f"environment variable {error.args[0]} is not set")
         except Exception as error:  # noqa: BLE001 (giving up would bill for ever; the next attempt may work)

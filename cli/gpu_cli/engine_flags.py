@@ -15,7 +15,16 @@ _FIELDS = {
     "--chat-template": "`chat_template`",
     "--hf-token": "HF_TOKEN in the environment of `gpu`",
 }
-_OURS = ("--host", "--port", "--uds", "--api-key", "--middleware", "--ssl-keyfile", "--ssl-certfile")
+_OURS = (
+    "--host",
+    "--port",
+    "--uds",
+    "--api-key",
+    "--middleware",
+    "--ssl-keyfile",
+    "--ssl-certfile",
+    "--disable-log-stats",
+)
 _OUR_VARIABLES = ("PYTHONPATH",)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET = re.compile(r".*(PASSWORD|(^|_)(KEY|TOKEN|SECRET))", re.IGNORECASE)

@@ -1,6 +1,7 @@
 """Providers come in by entry points, and a broken one holds up nobody."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from gpu_providers import registry
 from gpu_providers.base import ProviderContext
 from gpu_providers.errors import InvalidRequest, ProviderUnavailable
 from gpu_providers.local.provider import LocalProvider
+
+Install = Callable[[str], str]
 
 GOOD = "from gpu_providers.local.provider import LocalProvider as Provider"
 BROKEN = {
@@ -26,7 +29,7 @@ def context(tmp_path: Path) -> ProviderContext:
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Installs a distribution with one module as a plug-in, as pip would leave it on the path."""
 
     def install(source: str) -> str:
@@ -51,14 +54,16 @@ def test_ours_come_in_by_the_same_door_as_a_plug_in(context: ProviderContext) ->
     assert provider.name == "local"
 
 
-def test_a_plug_in_is_found_and_loaded_but_not_before_it_is_asked_for(install, context: ProviderContext) -> None:
+def test_a_plug_in_is_found_and_loaded_but_not_before_it_is_asked_for(
+    install: Install, context: ProviderContext
+) -> None:
     module = install(GOOD)
     assert {"acme", "local"} <= registry.available().keys()
     assert module not in sys.modules
     assert isinstance(registry.load("acme", context), LocalProvider)
 
 
-def test_an_unknown_name_lists_the_installed_ones(install, context: ProviderContext) -> None:
+def test_an_unknown_name_lists_the_installed_ones(install: Install, context: ProviderContext) -> None:
     install(GOOD)
     with pytest.raises(InvalidRequest, match="unknown provider 'runpot'") as refusal:
         registry.load("runpot", context)
@@ -66,7 +71,9 @@ def test_an_unknown_name_lists_the_installed_ones(install, context: ProviderCont
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_broken_plug_in_is_named_and_the_others_still_load(install, context: ProviderContext, fault: str) -> None:
+def test_a_broken_plug_in_is_named_and_the_others_still_load(
+    install: Install, context: ProviderContext, fault: str
+) -> None:
     module = install(BROKEN[fault])
     with pytest.raises(ProviderUnavailable, match="'acme'") as failure:
         registry.load("acme", context)

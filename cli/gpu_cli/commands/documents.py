@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import guard_lives
 from gpu_cli.fleet.stops import Stop, idle_for_s, stops_of
-from gpu_cli.planner.rank import Plan
+
+if TYPE_CHECKING:  # it brings the recipe's schema with it, which `gpu ls` has no use for
+    from gpu_cli.planner.rank import Plan
 
 
 def deployment_with_stops(fleet: Fleet, deployment: Deployment) -> Mapping[str, object]:
@@ -41,7 +44,7 @@ def deployment_document(deployment: Deployment, stops: Sequence[Stop], now: floa
     }
 
 
-def plan_document(plan: Plan) -> Mapping[str, object]:
+def plan_document(plan: "Plan") -> Mapping[str, object]:
     """Candidates in order, and what will not do."""
     return {
         "candidates": [

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ class Installer:
             self.log.open("ab") as log,
             started(command, environ=environ, lock_descriptor=self.lock_descriptor) as process,
         ):
+            log.write(f"$ {shlex.join(command)}\n".encode())
             for line in lines(process, tick_s=_TICK_S):
                 log.write(line)
                 heard(line)

@@ -79,8 +79,8 @@ class Deployment:
     ended_at: float | None = None
     active_at: float | None = None
     """When work was last seen; None before it was ready."""
-    requests_finished: float = 0.0
-    """The engine's own counter when it was last read; a change means work."""
+    work_done: float = 0.0
+    """The engine's own count of work when it was last read; a change means that there was some."""
     tied: bool = True
     """It lives only as long as the process that launched it (which holds its lock): set until `up` is done with it."""
     supervisor_armed: bool = False

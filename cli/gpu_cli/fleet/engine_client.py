@@ -17,8 +17,8 @@ class Work:
 
     running: float
     waiting: float
-    finished: float
-    """Requests that ended in any way since the engine started; only its changes mean anything."""
+    done: float
+    """Requests that ended and tokens, added up; only its changes mean anything."""
 
 
 class EngineUnreachable(Exception):
@@ -94,12 +94,16 @@ class EngineClient:
         return response
 
 
+_DONE = ("vllm:request_success_total", "vllm:prompt_tokens_total", "vllm:generation_tokens_total")
+
+
 def parse_work(metrics: str) -> Work:
     """From vLLM's Prometheus text. Raises EngineRefused when the gauges are missing: no figure is not zero."""
     return Work(
         running=_total(metrics, "vllm:num_requests_running"),
         waiting=_total(metrics, "vllm:num_requests_waiting"),
-        finished=_total(metrics, "vllm:request_success_total"),
+        # A request whose client hangs up shows in the tokens only (vLLM 0.32).
+        done=sum(_total(metrics, name) for name in _DONE),
     )
 
 

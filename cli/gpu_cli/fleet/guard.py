@@ -78,8 +78,8 @@ class Guard:
         except (EngineUnreachable, EngineRefused):
             return ""
         now = self._fleet.clock.now()
-        if work.running or work.waiting or work.finished != deployment.requests_finished:
-            self._fleet.store.update(deployment.resource_name, active_at=now, requests_finished=work.finished)
+        if work.running or work.waiting or work.done != deployment.work_done:
+            self._fleet.store.update(deployment.resource_name, active_at=now, work_done=work.done)
             return ""
         return "idle" if now - deployment.active_at >= deployment.idle_s + GUARD_GRACE_S else ""
 

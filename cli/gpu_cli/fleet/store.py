@@ -23,7 +23,7 @@ CREATE TABLE deployments (
     region TEXT NOT NULL, model TEXT NOT NULL, price_usd_per_hour REAL NOT NULL, idle_s REAL NOT NULL,
     deadline_at REAL NOT NULL, start_deadline_at REAL NOT NULL, budget_usd REAL, created_at REAL NOT NULL,
     resource_id TEXT NOT NULL, endpoint TEXT NOT NULL, launched_at REAL, ready_at REAL, ended_at REAL,
-    active_at REAL, requests_finished REAL NOT NULL, tied INTEGER NOT NULL, supervisor_armed INTEGER NOT NULL,
+    active_at REAL, work_done REAL NOT NULL, tied INTEGER NOT NULL, supervisor_armed INTEGER NOT NULL,
     reason TEXT NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX one_live_per_name ON deployments (name) WHERE state IN ({_LIVE_STATES});

@@ -91,7 +91,7 @@ class _Fetching:
 
     def _download(self, source: Source, log: Path, lock_descriptor: int) -> Weights | Failure:
         place = self.folder / source.scheme / quote(source.location, safe="=")
-        partial = place.with_name(f"{place.name}.partial")
+        partial = place.with_name(f"{log.stem}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:

@@ -34,6 +34,11 @@ GIB = 2**30
 # What a model's repository may hold beside what vLLM loads: other formats, and second copies of the same weights.
 NOT_NEEDED = ("original/*", "*.gguf", "*.pth", "*.onnx", "onnx/*", "*.h5", "*.msgpack", "*.tflite", "*.ot", "*.mlmodel")
 SECOND_COPIES = ("*.bin", "consolidated*.safetensors")
+# A user's cache may lack files that no engine reads, because another program fetched only what it needed.
+VITAL = ("config.json", "tokenizer*", "*.safetensors")
+
+Sizes = dict[str, int]
+"""Bytes of each file of a repository."""
 
 # Names of exception classes, looked for among a failure's bases, so that no library need be imported to judge it.
 UNREACHABLE = {
@@ -97,23 +102,19 @@ def hugging_face(model: str, revision: str | None, _folder: Path, tell: Teller) 
     """Into Hugging Face's own cache, where other programs find it and have perhaps put it already."""
     from huggingface_hub import HfApi, constants, snapshot_download  # type: ignore[import-not-found]  # engine's Python
 
-    try:
-        tell.progress("asking the hub")
+    def sizes() -> Sizes:
         info = HfApi().model_info(model, revision=revision, files_metadata=True, timeout=REQUEST_S)
-    except Exception as error:  # judged by kind, whatever library raised it
-        if kind_of(error) != "unreachable":
-            raise
-        with contextlib.suppress(Exception):  # then the first failure is the one to tell
-            return Path(snapshot_download(model, revision=revision, local_files_only=True)), "the hub was not reached"
-        raise
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings}
-    files = needed(list(sizes))
-    cache = Path(constants.HF_HUB_CACHE)
-    blobs = cache / f"models--{model.replace('/', '--')}" / "blobs"
-    total = sum(sizes[name] for name in files)
-    need_space(cache, total - size_of(blobs))
-    with tell.growing("downloading", blobs, total):
-        return Path(snapshot_download(model, revision=revision, allow_patterns=files)), ""
+        return {file.rfilename: file.size or 0 for file in info.siblings}
+
+    def download(files: Sequence[str]) -> str:
+        return str(snapshot_download(model, revision=revision, allow_patterns=files))
+
+    def cached() -> str:
+        vital = {"allow_patterns": VITAL, "ignore_patterns": SECOND_COPIES}
+        return str(snapshot_download(model, revision=revision, local_files_only=True, **vital))
+
+    blobs = Path(constants.HF_HUB_CACHE) / f"models--{model.replace('/', '--')}" / "blobs"
+    return from_hub(sizes, download, cached, blobs, tell)
 
 
 def modelscope(model: str, revision: str | None, _folder: Path, tell: Teller) -> tuple[Path, str]:
@@ -123,22 +124,42 @@ def modelscope(model: str, revision: str | None, _folder: Path, tell: Teller) ->
 
     config = HubConfig()
     api = HubApi(config)
+
+    def sizes() -> Sizes:
+        return {file.path: file.size for file in api.list_repo_files(model, "model", revision=revision)}
+
+    def download(files: Sequence[str]) -> str:
+        return str(api.download_repo(model, "model", revision=revision, allow_patterns=files))
+
+    def cached() -> str:
+        return str(api.download_repo(model, "model", revision=revision, local_files_only=True))
+
+    return from_hub(sizes, download, cached, Path(config.cache_dir) / "models" / model.replace("/", "--"), tell)
+
+
+def from_hub(
+    sizes_of: Callable[[], Sizes],
+    download: Callable[[Sequence[str]], str],
+    cached: Callable[[], str],
+    cache: Path,
+    tell: Teller,
+) -> tuple[Path, str]:
+    """What is needed of a hub's repository; when the hub is not reached, what its cache has."""
+    tell.progress("asking the hub")
     try:
-        tell.progress("asking the hub")
-        sizes = {file.path: file.size for file in api.list_repo_files(model, "model", revision=revision)}
+        sizes = sizes_of()
     except Exception as error:  # judged by kind, whatever library raised it
-        if kind_of(error) != "unreachable":
-            raise
-        with contextlib.suppress(Exception):  # then the first failure is the one to tell
-            path = api.download_repo(model, "model", revision=revision, local_files_only=True)
-            return Path(path), "the hub was not reached"
+        if kind_of(error) == "unreachable":
+            with contextlib.suppress(
+                Exception
+            ):  # nothing in the cache either: then the first failure is the one to tell
+                return Path(cached()), "the hub was not reached"
         raise
     files = needed(list(sizes))
-    cached = Path(config.cache_dir) / "models" / model.replace("/", "--")
     total = sum(sizes[name] for name in files)
-    need_space(cached, total - size_of(cached))
-    with tell.growing("downloading", cached, total):
-        return Path(api.download_repo(model, "model", revision=revision, allow_patterns=files)), ""
+    need_space(cache, total - size_of(cache))
+    with tell.growing("downloading", cache, total):
+        return Path(download(files)), ""
 
 
 def s3(location: str, _revision: str | None, folder: Path, tell: Teller) -> tuple[Path, str]:
@@ -199,12 +220,12 @@ def pip_download(release: str, folder: Path) -> None:
     run = subprocess.run(
         [*command, *bounds, "--dest", str(folder), release], check=False, capture_output=True, text=True
     )
-    sys.stderr.write(run.stdout + run.stderr)
+    log(run.stdout + run.stderr)
     if run.returncode == 0:
         return
     said = run.stderr.splitlines()
     reason = next((line for line in reversed(said) if line.startswith("ERROR:")), "ERROR: pip download failed")
-    kinds = {"No space left": "no-space", "NewConnectionError": "unreachable", "No matching": "not-found"}
+    kinds = {"No space left": "no-space", "connection broken": "unreachable", "No matching": "not-found"}
     kind = next((kind for sign, kind in kinds.items() if sign in run.stderr), "other")
     raise Failed(kind, reason.removeprefix("ERROR: "))
 
@@ -298,6 +319,12 @@ def status_of(error: BaseException) -> int:
     return int(getattr(response, "status_code", 0) or 0)
 
 
+def log(text: str) -> None:
+    """Write to the log. A disk too full for it must not hide why."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(redacted(text))
+
+
 def redacted(text: str) -> str:
     """Without the queries of URLs, which may be signed for whoever reads them."""
     return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]+", r"\1?...", text)
@@ -331,7 +358,7 @@ def main(arguments: Sequence[str]) -> int:
         tell.say(event="failed", kind=failure.kind, message=str(failure))
         return 1
     except Exception as error:  # noqa: BLE001  any library's failure ends here, and is told in one line
-        sys.stderr.write(redacted("".join(traceback.format_exception(error))))
+        log("".join(traceback.format_exception(error)))
         words = " ".join(redacted(str(error)).split()) or "no reason given"
         tell.say(event="failed", kind=kind_of(error), message=f"{type(error).__name__}: {words}"[:MESSAGE_CHARACTERS])
         return 1

@@ -55,10 +55,13 @@ def start(command: Sequence[str], *, folder: Path, output: Path, env: Mapping[st
             start_new_session=True,
             umask=0o077,
         )
-    process = Process(child.pid, psutil.Process(child.pid).create_time())
+    try:
+        created_s = psutil.Process(child.pid).create_time()
+    except psutil.Error:
+        created_s = 0.0  # macOS does not tell it of a child that has already ended
     # A child that ends while this process lives on stays a zombie until somebody collects it.
     threading.Thread(target=child.wait, name=f"collect-{child.pid}", daemon=True).start()
-    return process
+    return Process(child.pid, created_s)
 
 
 def is_alive(process: Process) -> bool:

@@ -35,12 +35,15 @@ def marked(folder: Path) -> Sequence[Process]:
     return client.marked(folder.parent).get(folder, ())
 
 
-def look(folder: Path, marked: Callable[[Path], Sequence[Process]] = marked) -> Group | None:
-    """What lives of the resource of this folder; None when nothing does."""
+def look(folder: Path, search: Callable[[Path], Sequence[Process]] = marked) -> Group | None:
+    """What lives of the resource of this folder; None when nothing does.
+
+    `search` is asked for the marked ones when the recorded main process does not live.
+    """
     entry = record.load(folder)
     if entry and entry.process and client.is_alive(entry.process):
         return Group(entry, entry.process, (entry.process,))
-    found = marked(folder)
+    found = search(folder)
     return Group(entry, _main_among(found, entry), found) if found else None
 
 

@@ -75,11 +75,11 @@ def _cards_check(cards: _Usable) -> Check:
 
 
 def _disk_check(folder: Path) -> Check:
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
         free_gib = shutil.disk_usage(existing).free / 2**30
     except OSError as error:
-        return Check("disk", False, f"{existing} cannot be read: {error.strerror}")
+        return Check("disk", False, f"{folder} cannot be read: {error.strerror}")
     enough = free_gib >= _LOW_DISK_GIB
     hint = "" if enough else "free some space: records and logs are written there"
     return Check("disk", enough, f"{free_gib:.1f} GiB free in {existing}", hint=hint)

@@ -28,7 +28,9 @@ from gpu_providers.local.record import Record
 
 _OUTPUT = "output.log"
 _NAME = re.compile(re.escape(RESOURCE_PREFIX) + r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_CREDENTIALS = re.compile(r"RUNPOD_API_KEY|VAST_API_KEY|LAMBDA_API_KEY|MODAL_TOKEN_.*|AWS_.*|HF_TOKEN")
+_CREDENTIALS = re.compile(
+    r"RUNPOD_API_KEY|VAST_API_KEY|LAMBDA_API_KEY|MODAL_TOKEN_.*|AWS_.*|HF_TOKEN|HUGGING_FACE_HUB_TOKEN"
+)
 """The user's own. A process does not inherit them: what it needs is given to it by name."""
 _FORGET_AFTER_S = 7 * 86400.0
 _FAULTS_OF_THE_COMMAND = {errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.ENOEXEC, errno.E2BIG}

@@ -1,0 +1,51 @@
+# Two commands matter: `make up` (the main job on this machine) and `make test` (all tests).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+QUESTION ?= What is the capital of France?
+
+.PHONY: up down test lint fast lock bench clean
+
+up: $(VENV)/.installed  ## a real vLLM with a small model on this machine, and one question put to it
+	@$(BIN)/gpu up smollm2-135m
+	@$(BIN)/gpu chat smollm2-135m --message "$(QUESTION)"
+
+down: $(VENV)/.installed  ## end it
+	@$(BIN)/gpu down --all
+
+test: lint  ## everything, with the real vLLM in it (its engine is installed on first use: some minutes, 3 GB)
+	$(BIN)/pytest
+
+fast: lint  ## everything but the real vLLM
+	$(BIN)/pytest -m "not engine"
+
+lint: $(VENV)/.test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.test-installed  ## the figures of the README
+	$(BIN)/python benchmarks/overhead.py
+
+lock:  ## the versions that the tests run with, resolved anew
+	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
+	.lock-venv/bin/python -m pip --quiet install -e '.[test]'
+	{ echo '# Made by `make lock`.'; .lock-venv/bin/python -m pip freeze --exclude-editable; } > tests/requirements.lock
+	rm -rf .lock-venv
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("gpu needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml $(VENV)/bin/python
+	$(PIP) install -e .
+	@touch $@
+
+$(VENV)/.test-installed: pyproject.toml tests/requirements.lock $(VENV)/bin/python
+	$(PIP) install -r tests/requirements.lock
+	$(PIP) install --no-deps -e .
+	@touch $@ $(VENV)/.installed

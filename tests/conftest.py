@@ -1,0 +1,62 @@
+"""Fixtures for all tests. Every test has a world of its own: home folder, state, no credentials, no colour."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+import pytest
+from driver import Gpu
+
+from gpu_cli.engine.build import build_for
+from gpu_cli.engine.environment import Engine, Engines
+from gpu_cli.ui.progress import Silent
+
+_OF_THE_USER = re.compile(
+    r"(GPU|HF|HUGGING_FACE|AWS|RUNPOD|VAST|LAMBDA|MODAL|MODELSCOPE|OPENAI|VLLM|XDG)_.*|COLUMNS|FORCE_COLOR|LC_ALL|LANG"
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The GPU_HOME of this test; nothing of the user's environment decides what it sees."""
+    for name in os.environ:
+        if _OF_THE_USER.fullmatch(name):
+            monkeypatch.delenv(name)
+    user = tmp_path / "user"
+    user.mkdir()
+    monkeypatch.setenv("HOME", str(user))
+    monkeypatch.setenv("GPU_HOME", str(tmp_path / "gpu-home"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    return tmp_path / "gpu-home"
+
+
+@pytest.fixture
+def gpu(home: Path, tmp_path: Path) -> Iterator[Gpu]:
+    """The program. The test fails when it leaves a process that `gpu down --all` does not end."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    driver = Gpu(home, folder)
+    yield driver
+    if left := driver.close():
+        pytest.fail(f"processes were left: {left}")
+
+
+@pytest.fixture(scope="session")
+def real_engine_cache() -> Path:
+    """A cache folder that outlives the tests, for the real engine and its weights; link it into GPU_HOME.
+
+    GPU_TEST_CACHE says where; otherwise it is in the user's own cache.
+    """
+    told = os.environ.get("GPU_TEST_CACHE")
+    cache = Path(told) if told else Path(platformdirs.user_cache_dir("gpu-up-tests", appauthor=False))
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
+
+
+@pytest.fixture(scope="session")
+def real_engine(real_engine_cache: Path) -> Engine:
+    """vLLM's build for this machine's CPU, installed on first use (minutes)."""
+    return Engines(real_engine_cache).ensure(build_for("0.32.0", gpu_count=0), Silent())

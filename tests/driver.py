@@ -1,0 +1,162 @@
+"""Drives the real `gpu` program as a process, and knows which processes of this machine it has left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+COMMAND = (sys.executable, "-m", "gpu_cli")
+PATIENCE_S = 60.0
+"""How long anything may take on a busy machine before a test gives up on it."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run of `gpu` that has ended."""
+
+    stdout: str
+    stderr: str
+    exit: int
+
+    @property
+    def json(self) -> Any:
+        """The one document on stdout; fails when there is anything else."""
+        return json.loads(self.stdout)
+
+    @property
+    def error(self) -> Any:
+        """The error in that document."""
+        return self.json["error"]
+
+
+class Running:
+    """A run of `gpu` that has not been waited for."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def signal(self, number: signal.Signals) -> None:
+        """To this process alone."""
+        self.process.send_signal(number)
+
+    def result(self) -> Ran:
+        """When it has ended."""
+        stdout, stderr = self.process.communicate(timeout=PATIENCE_S)
+        return Ran(stdout, stderr, self.process.returncode)
+
+
+class Gpu:
+    """`gpu("up", "tiny")` runs it to its end; `gpu.start(...)` does not wait. One home, one environment."""
+
+    def __init__(self, home: Path, cwd: Path) -> None:
+        self.home = home
+        self.cwd = cwd
+        self._started: list[subprocess.Popen[str]] = []
+
+    def __call__(self, *arguments: str, stdin: str = "", env: Mapping[str, str] = {}) -> Ran:
+        ran = subprocess.run(
+            [*COMMAND, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd=self.cwd,
+            env={**os.environ, **env},
+            timeout=PATIENCE_S,
+        )
+        return Ran(ran.stdout, ran.stderr, ran.returncode)
+
+    def start(self, *arguments: str, env: Mapping[str, str] = {}) -> Running:
+        """In the background."""
+        process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.cwd,
+            env={**os.environ, **env},
+        )
+        self._started.append(process)
+        return Running(process)
+
+    def ls(self) -> list[dict[str, Any]]:
+        """What `gpu ls` tells of every deployment, the living ones first."""
+        ran = self("ls", "--json")
+        assert ran.exit == 0, ran.stderr
+        deployments: list[dict[str, Any]] = ran.json["deployments"]
+        return deployments
+
+    def state_of(self, name: str) -> str:
+        """As `gpu ls` tells it now."""
+        return next((str(one["state"]) for one in self.ls() if one["name"] == name), "unknown")
+
+    def processes(self, part: str = "") -> list[psutil.Process]:
+        """All that were started from this home and still run, this test's own children included.
+
+        With `part`, those that have it in their command line: `gpu_cli.fleet.guard`, `supervisor.py`, `api_server`.
+        """
+        return [process for process in psutil.process_iter() if self._is_ours(process) and part in command_of(process)]
+
+    def guard(self) -> psutil.Process | None:
+        """The guard of this home."""
+        return next(iter(self.processes("gpu_cli.fleet.guard")), None)
+
+    def engine(self) -> psutil.Process:
+        """The one engine; fails when there are none or several."""
+        (process,) = self.engines()
+        return process
+
+    def engines(self) -> list[psutil.Process]:
+        """The engines themselves: the supervisor has the engine's command in its environment, not in its own."""
+        return self.processes("vllm.entrypoints")
+
+    def supervisor(self) -> psutil.Process:
+        """The one supervisor; fails when there are none or several."""
+        (process,) = self.processes("supervisor.py")
+        return process
+
+    def close(self) -> list[str]:
+        """End everything; what `gpu down --all` and the end of the guard leave running is told, and killed."""
+        for process in self._started:
+            process.kill()
+            process.communicate()
+        if any(process != self.guard() for process in self.processes()):
+            self("down", "--all")
+        if guard := self.guard():
+            guard.terminate()
+            wait_until(lambda: not guard.is_running() or guard.status() == psutil.STATUS_ZOMBIE)
+        left = self.processes()
+        told = [f"{process.pid} {command_of(process)}" for process in left]
+        for process in left:
+            process.kill()
+        return told
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get("GPU_HOME") == str(self.home) and process.status() != psutil.STATUS_ZOMBIE
+        except (psutil.Error, OSError):
+            return False
+
+
+def command_of(process: psutil.Process) -> str:
+    """Its command line; empty when it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def wait_until(done: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
+    """Fails when it does not come true in time."""
+    give_up_at = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < give_up_at, f"did not happen within {timeout_s:g} s"
+        time.sleep(0.05)

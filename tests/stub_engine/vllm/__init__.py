@@ -1,0 +1,1 @@
+"""A stand-in for vLLM, for tests: see `entrypoints/openai/api_server.py`."""
