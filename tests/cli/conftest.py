@@ -1,9 +1,14 @@
 """The program with a stand-in for vLLM: everything else is real, and an `up` takes about a second."""
 
 import json
+import socket
+import sqlite3
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +72,98 @@ def recipe(gpu: Gpu, tmp_path: Path) -> WriteRecipe:
 def tiny(recipe: WriteRecipe) -> str:
     """A recipe that works, by its path."""
     return str(recipe("tiny"))
+
+
+@pytest.fixture
+def database(home: Path) -> Callable[[str], None]:
+    """Changes the record behind the program's back: `database("UPDATE ...")`. Nothing else makes hours pass."""
+
+    def execute(statement: str) -> None:
+        with closing(sqlite3.connect(home / "state" / "gpu.db", timeout=20)) as connection:
+            connection.execute(statement)
+            connection.commit()
+
+    return execute
+
+
+_PLUG_IN = '''
+from datetime import UTC, datetime
+from gpu_providers.base import Kind, Offer, Provider
+from gpu_providers.errors import *
+
+class Plugged(Provider):
+    name = "plugged"
+    poll_interval_s = 0.1
+    def offers(self, options):
+        OFFERS
+        return [Offer("plugged", Kind.PROCESS, "plugged-1", "cpu", 0, 8.0, "here", 2.0, {}, datetime.now(UTC))]
+    def launch(self, request):
+        LAUNCH
+    def why_no_offers(self, options): return ""
+    def find(self, name): return None
+    def describe(self, resource_id): raise NotFound(resource_id)
+    def terminate(self, resource_id): pass
+    def list_resources(self): return []
+    def logs(self, resource_id, *, tail=None, follow=False, stop=None): return iter(())
+    def check(self): return []
+'''
+
+
+@pytest.fixture
+def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Installs a provider `plugged` at 2 USD an hour: what it does when asked for offers and to launch, as Python."""
+
+    def install(*, offers: str = "pass", launch: str = "raise NoCapacity('sold out')", module: str = _PLUG_IN) -> None:
+        folder = tmp_path / "plugins"
+        information = folder / "plugged-1.0.dist-info"
+        information.mkdir(parents=True)
+        (information / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
+        (information / "entry_points.txt").write_text("[gpu_providers]\nplugged = plugged:Plugged\n")
+        (folder / "plugged.py").write_text(module.replace("OFFERS", offers).replace("LAUNCH", launch))
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+
+    return install
+
+
+class Hub:
+    """A model hub on loopback that answers everything with one status, once it is let go."""
+
+    def __init__(self) -> None:
+        self.status = 401
+        self.go = threading.Event()
+        self.go.set()
+        self.asked = threading.Event()
+        self.tokens: list[str | None] = []
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                hub.tokens.append(self.headers["Authorization"])
+                hub.asked.set()
+                hub.go.wait(60)
+                self.send_error(hub.status)
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """Where the program looks for weights of `ORG/MODEL`."""
+    hub = Hub()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{hub.server.server_port}")
+    yield hub
+    hub.go.set()
+    hub.server.shutdown()
+    hub.server.server_close()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """One that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

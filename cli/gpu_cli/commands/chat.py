@@ -18,23 +18,27 @@ def chat(
     name: DeploymentName = None,
     message: Annotated[str | None, typer.Option("--message", "-m", help="Ask this one thing.")] = None,
 ) -> None:
-    """Talk to a deployment. Without a terminal, stdin is one question; the answer goes to stdout."""
+    """Talk to a deployment. Without a terminal, stdin is one question; the answer goes to stdout.
+
+    A single question gets the same answer each time (temperature 0).
+    """
     from gpu_cli.commands.here import need_endpoint, open_here, the_deployment, the_key
 
     with open_here() as fleet:
         deployment = need_endpoint(the_deployment(fleet, name))
         key = the_key(fleet, deployment)
-    _talk(deployment, key, _questions(message))
+    repeatable = message is not None or not sys.stdin.isatty()
+    _talk(deployment, key, _questions(message), repeatable=repeatable)
 
 
-def _talk(deployment: "Deployment", key: "Secret", questions: Iterator[str]) -> None:
+def _talk(deployment: "Deployment", key: "Secret", questions: Iterator[str], *, repeatable: bool) -> None:
     from gpu_cli.fleet.chat_client import stream_answer
 
     said: list[dict[str, str]] = []
     for question in questions:
         said.append({"role": "user", "content": question})
         answer = ""
-        for piece in stream_answer(deployment.base_url, key, deployment.model, said):
+        for piece in stream_answer(deployment.base_url, key, deployment.model, said, repeatable=repeatable):
             answer += piece
             print_line(piece, end="")
         print_line("")

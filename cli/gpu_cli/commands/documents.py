@@ -21,6 +21,7 @@ def deployment_with_stops(fleet: Fleet, deployment: Deployment) -> Mapping[str, 
 
 def deployment_document(deployment: Deployment, stops: Sequence[Stop], now: float) -> Mapping[str, object]:
     """One deployment. Times are ISO 8601, UTC; never holds a key."""
+    idle = idle_for_s(deployment, now)
     return {
         "name": deployment.name,
         "recipe": deployment.recipe,
@@ -39,7 +40,7 @@ def deployment_document(deployment: Deployment, stops: Sequence[Stop], now: floa
         "ready_at": iso(deployment.ready_at),
         "ended_at": iso(deployment.ended_at),
         "reason": deployment.reason,
-        "idle_seconds": idle_for_s(deployment, now),
+        "idle_seconds": None if idle is None else round(idle, 1),
         "stops": [_stop_document(stop) for stop in stops],
     }
 

@@ -13,9 +13,15 @@ TIMEOUT_S = 600.0
 """Between two pieces of an answer: a long prompt takes its time on a slow machine."""
 
 
-def stream_answer(base_url: str, key: Secret, model: str, messages: Sequence[Mapping[str, str]]) -> Iterator[str]:
-    """The pieces of the next answer. Raises UserError NEVER_HEALTHY when the endpoint does not give one."""
-    request = {"model": model, "messages": list(messages), "stream": True}
+def stream_answer(
+    base_url: str, key: Secret, model: str, messages: Sequence[Mapping[str, str]], *, repeatable: bool
+) -> Iterator[str]:
+    """The pieces of the next answer; `repeatable` takes the likeliest token each time.
+
+    Raises UserError NEVER_HEALTHY when the endpoint does not give one.
+    """
+    sampling = {"temperature": 0} if repeatable else {}
+    request = {"model": model, "messages": list(messages), "stream": True, **sampling}
     headers = {"Authorization": f"Bearer {key.reveal()}"}
     try:
         with (

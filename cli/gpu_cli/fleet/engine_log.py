@@ -62,6 +62,12 @@ _CAUSES: tuple[tuple[str, str, str, str], ...] = (
         "end them, or lower --gpu-memory-utilization in `engine: args`",
     ),
     (
+        r"Available memory on node.*?is less than requested memory for kv \((?P<wanted>[\d.]+ GiB)\)",
+        "out-of-memory",
+        "the machine has less memory than the {wanted} that the KV cache is to have",
+        "lower VLLM_CPU_KVCACHE_SPACE (GiB) in `engine: env`, or end other programs",
+    ),
+    (
         r"DefaultCPUAllocator: can't allocate memory|Cannot allocate memory|^MemoryError",
         "out-of-memory",
         "the machine ran out of memory",
@@ -93,8 +99,35 @@ _CAUSES: tuple[tuple[str, str, str, str], ...] = (
         "vLLM refused its arguments: {what}",
         "correct `engine: args` in the recipe",
     ),
+    (
+        r"invalid tool call parser: (?P<name>\S+)",
+        "bad-engine-args",
+        "this vLLM has no tool-call parser called {name}",
+        "correct `tool_call_parser` in the recipe",
+    ),
+    (
+        r"Reasoning parser '(?P<name>[^']*)' not found",
+        "bad-engine-args",
+        "this vLLM has no reasoning parser called {name}",
+        "correct `reasoning_parser` in the recipe",
+    ),
+    (
+        r"validation errors? for \w+\n(?P<field>\w+)\n +(?P<what>.+?) \[type=",
+        "bad-engine-args",
+        "vLLM refused {field}: {what}",
+        "correct `engine: args` in the recipe",
+    ),
+    (
+        r"validation errors? for \w+\n +Value error, (?P<what>.+?)(?: \[type=|$)",
+        "bad-engine-args",
+        "vLLM refused its configuration: {what}",
+        "correct the recipe",
+    ),
 )
 _LAST_ERROR = re.compile(r"(?:^|\s)(?P<what>(?:\w+\.)*\w*(?:Error|Exception): .+)$")
+_POINTS_ELSEWHERE = "root cause"
+"""vLLM's outer processes end with errors that only say to look for the cause above."""
+_LONGEST_MESSAGE = 300
 
 
 def milestone(lines: Sequence[str]) -> Milestone:
@@ -114,8 +147,8 @@ def diagnose(lines: Sequence[str]) -> Diagnosis | None:
     for pattern, code, message, hint in _CAUSES:
         if found := re.search(pattern, text, re.MULTILINE):
             said = {name: value or "" for name, value in found.groupdict().items()}
-            return Diagnosis(code, message.format(**said), hint.format(**said))
+            return Diagnosis(code, message.format(**said)[:_LONGEST_MESSAGE], hint.format(**said))
     for line in reversed(lines):
-        if found := _LAST_ERROR.search(line):
-            return Diagnosis("engine-error", found["what"][:300], "the log has the rest")
+        if (found := _LAST_ERROR.search(line)) and _POINTS_ELSEWHERE not in line:
+            return Diagnosis("engine-error", found["what"][:_LONGEST_MESSAGE], "the log has the rest")
     return None

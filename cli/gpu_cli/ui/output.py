@@ -99,8 +99,10 @@ def _draw(table: Table) -> None:
     from rich.text import Text
 
     drawn = RichTable(box=None, pad_edge=False, header_style="bold")
-    for column in table.columns:
-        drawn.add_column(column, overflow="fold")
+    for position, column in enumerate(table.columns):
+        # A URL or a name that is broken in two cannot be copied: only what has spaces is wrapped.
+        wraps = any(" " in row[position] for row in table.rows)
+        drawn.add_column(column, overflow="fold", no_wrap=not wraps)
     for row in table.rows:
         drawn.add_row(*(Text(cell) for cell in row))
     Console().print(drawn)
