@@ -109,6 +109,13 @@ class Gpu:
         """The guard of this home."""
         return next(iter(self.processes("gpu_cli.fleet.guard")), None)
 
+    def kill_guard(self) -> None:
+        """With SIGKILL; there must be one."""
+        guard = self.guard()
+        assert guard, "there is no guard"
+        guard.kill()
+        wait_until(lambda: self.guard() is None)
+
     def engine(self) -> psutil.Process:
         """The one engine; fails when there are none or several."""
         (process,) = self.engines()
@@ -130,8 +137,8 @@ class Gpu:
             process.communicate()
         if any(process != self.guard() for process in self.processes()):
             self("down", "--all")
-        if guard := self.guard():
-            guard.kill()  # asked in good order it would take up to two seconds
+        if self.guard():
+            self.kill_guard()  # asked in good order it would take up to two seconds
         left = self.processes()
         told = [f"{process.pid} {command_of(process)}" for process in left]
         for process in left:

@@ -24,18 +24,20 @@ from gpu_cli.commands.url import url
 from gpu_cli.commands.wait import wait
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
+from gpu_cli.plain_flags import PlainCommand, PlainGroup
 from gpu_cli.ui.output import show_error
 
 # Rich's help takes longer to import than the rest of the program.
 app = typer.Typer(
     name="gpu",
+    cls=PlainGroup,
     help="An open model on a rented GPU in one command, and never a bill left behind.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 for command in (up, down, ls, url, env, logs, run, chat, wait, doctor, recipes, gc):
-    app.command()(command)
+    app.command(cls=PlainCommand)(command)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(config_app, name="config")
 app.add_typer(engine_app, name="engine")
@@ -72,17 +74,18 @@ def _run(as_json: bool) -> int:
         return _fail(error, as_json)
     except typer.TyperException as error:
         return _fail(UserError(Exit.BAD_INPUT, "usage", error.format_message(), hint="see gpu --help"), as_json)
-    except (typer.Abort, KeyboardInterrupt):
+    except typer.Abort:
         return _fail(UserError(Exit.INTERRUPTED, "interrupted", "interrupted"), as_json)
-    except BrokenPipeError:
-        # The reader of our stdout went away (`gpu logs | head`); pointing stdout elsewhere keeps the exit silent.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:
+        # Typer's own way out, with status 1, when the reader of our stdout has gone (`gpu logs | head`).
         return int(Exit.DONE)
     except Exception as error:
         if "GPU_DEBUG" in os.environ:
             raise
         message = f"unexpected failure: {type(error).__name__}: {error}"
         return _fail(UserError(Exit.BUG, "bug", message, hint="run it again with gpu --debug and report it"), as_json)
+    if status == Exit.INTERRUPTED:  # Typer has caught the KeyboardInterrupt
+        return _fail(UserError(Exit.INTERRUPTED, "interrupted", "interrupted"), as_json)
     return status if isinstance(status, int) else int(Exit.DONE)
 
 

@@ -1,16 +1,21 @@
 """Providers are found through the entry point group `gpu_providers`; ours come in by the same door as a plug-in's."""
 
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from gpu_providers.base import Provider, ProviderContext
 from gpu_providers.errors import InvalidRequest, ProviderUnavailable
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 GROUP = "gpu_providers"
 
 
-def available() -> Mapping[str, EntryPoint]:
+def available() -> "Mapping[str, EntryPoint]":
     """Every installed provider by name; none is imported."""
+    from importlib.metadata import entry_points  # slow to import, and `gpu ls` of nothing asks no provider
+
     return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
 
 

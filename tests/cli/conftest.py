@@ -53,7 +53,7 @@ def recipe(gpu: Gpu, tmp_path: Path) -> WriteRecipe:
     weights.mkdir()
     (weights / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
 
-    def write(name: str = "tiny", *, misbehaviour: Mapping[str, Any] = {}, **content: Any) -> Path:
+    def write(file: str = "tiny", *, misbehaviour: Mapping[str, Any] = {}, **content: Any) -> Path:
         document = {
             "model": str(weights),
             "engine": {"env": {"STUB_ENGINE": json.dumps(dict(misbehaviour))}},
@@ -61,7 +61,7 @@ def recipe(gpu: Gpu, tmp_path: Path) -> WriteRecipe:
             "limits": {"idle": "60s", "ttl": "1h", "start_deadline": "60s"},
             **content,
         }
-        path = gpu.cwd / f"{name}.yaml"
+        path = gpu.cwd / f"{file}.yaml"
         path.write_text(yaml.safe_dump(document))
         return path
 

@@ -3,9 +3,9 @@
 import signal
 import sys
 
+import psutil
 import pytest
-from conftest import WriteRecipe
-from driver import Gpu, wait_until
+from driver import Gpu, command_of, wait_until
 
 ASK = """
 import json, os, urllib.request
@@ -16,6 +16,10 @@ request = urllib.request.Request(
 )
 print(json.load(urllib.request.urlopen(request))["choices"][0]["message"]["content"])
 """
+
+
+def sleeping(gpu: Gpu) -> list[psutil.Process]:
+    return [process for process in gpu.processes("sleep") if command_of(process).startswith("sleep")]
 
 
 def test_run_gives_the_command_an_endpoint_and_leaves_stdout_to_it(gpu: Gpu, tiny: str) -> None:
@@ -54,8 +58,8 @@ def test_run_refuses_the_name_of_a_running_deployment(gpu: Gpu, tiny: str) -> No
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_command_and_the_deployment(gpu: Gpu, tiny: str, number: signal.Signals) -> None:
     run = gpu.start("run", tiny, "--name", "mine", "--", "sleep", "50")
-    wait_until(lambda: gpu.processes("sleep 50"))
-    command = gpu.processes("sleep 50")[-1]
+    wait_until(lambda: sleeping(gpu))
+    (command,) = sleeping(gpu)
     run.signal(number)
     assert run.result().exit == 130
     assert not command.is_running()
@@ -65,9 +69,9 @@ def test_a_signal_ends_the_command_and_the_deployment(gpu: Gpu, tiny: str, numbe
 
 def test_when_run_is_killed_the_guard_ends_its_deployment(gpu: Gpu, tiny: str) -> None:
     run = gpu.start("run", tiny, "--name", "mine", "--", "sleep", "3")
-    wait_until(lambda: gpu.engines() and gpu.state_of("mine") == "ready")
+    wait_until(lambda: sleeping(gpu))
     run.signal(signal.SIGKILL)
     wait_until(lambda: not gpu.processes("supervisor.py"), timeout_s=15)
     (ended,) = gpu.ls()
     assert ended["reason"] == "the command that launched it was killed"
-    wait_until(lambda: not gpu.processes("sleep"))
+    wait_until(lambda: not sleeping(gpu))

@@ -32,7 +32,7 @@ def test_up_prints_one_line_which_is_the_base_url_and_the_second_up_prints_it_ag
 def test_the_story_on_stderr_names_every_stage_what_ends_it_and_the_worst_cost(gpu: Gpu, recipe: WriteRecipe) -> None:
     path = recipe(providers={"local": {"price_usd_per_hour": 0.5}}, limits={"idle": "1m", "ttl": "2h"})
     told = gpu("up", str(path)).stderr
-    for stage in ("install", "weights", "start", "health", "canary", "stops"):
+    for stage in ("install", "weights", "start", "healthy", "canary", "stops"):
         assert f"\n{stage} " in f"\n{told}"
     assert "ends after 1m idle (supervisor and guard)" in told
     assert "worst cost $1.00" in told

@@ -1,7 +1,6 @@
 """`gpu run`: a command with an endpoint of its own, for as long as the command lasts."""
 
 import os
-import secrets
 import shutil
 import subprocess
 from typing import TYPE_CHECKING, Annotated
@@ -44,6 +43,8 @@ def run(
 
     Exits with the command's status. stdout is the command's alone.
     """
+    import secrets
+
     from gpu_cli.commands.here import open_here, the_wanted
 
     if shutil.which(command[0]) is None:

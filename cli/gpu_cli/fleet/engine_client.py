@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from gpu_providers.base import Secret
+
+if TYPE_CHECKING:
+    import httpx
+
+# httpx takes longer to import than a process takes to start, so it is imported where it is used: for `gpu up` and
+# the guard that is while the engine loads.
 
 CANARY_PROMPT = "The capital of France is"
 
@@ -33,6 +37,8 @@ class EngineClient:
     """One endpoint, with its key. Proxies of the environment are not used: the key goes nowhere else."""
 
     def __init__(self, endpoint: str, key: Secret, *, timeout_s: float = 5.0) -> None:
+        import httpx
+
         self._client = httpx.Client(
             base_url=endpoint,
             headers={"Authorization": f"Bearer {key.reveal()}"},
@@ -49,9 +55,10 @@ class EngineClient:
     def is_healthy(self) -> bool:
         """Whether `/health` says 200. It can with a dead engine: only a completion proves life."""
         try:
-            return self._client.get("/health").status_code == httpx.codes.OK
-        except httpx.HTTPError:
+            self._get("GET", "/health")
+        except (EngineUnreachable, EngineRefused):
             return False
+        return True
 
     def models(self) -> tuple[str, ...]:
         """The names that it serves."""
@@ -84,7 +91,9 @@ class EngineClient:
             raise EngineRefused(f"{path} did not answer with an object")
         return answer
 
-    def _get(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def _get(self, method: str, path: str, **options: Any) -> "httpx.Response":
+        import httpx
+
         try:
             response = self._client.request(method, path, **options)
         except httpx.HTTPError as error:

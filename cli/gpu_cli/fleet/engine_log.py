@@ -24,7 +24,7 @@ class Diagnosis:
 
 _SHARDS = re.compile(r"checkpoint shards:\s+\d+% Completed \| (\d+)/(\d+)")
 _MILESTONES = (
-    ("Application startup complete", Milestone("health", "")),
+    ("Application startup complete", Milestone("healthy", "")),
     ("Capturing CUDA graph", Milestone("load", "capturing CUDA graphs")),
     ("KV cache size", Milestone("load", "warming up")),
     ("Loading weights took", Milestone("load", "profiling memory")),
@@ -124,6 +124,7 @@ _CAUSES: tuple[tuple[str, str, str, str], ...] = (
         "correct the recipe",
     ),
 )
+_ENDED_LINE = re.compile(r"\[supervisor\] ended reason=(?P<reason>\S+)(?: detail=(?P<detail>.*))?$")
 _LAST_ERROR = re.compile(r"(?:^|\s)(?P<what>(?:\w+\.)*\w*(?:Error|Exception): .+)$")
 _POINTS_ELSEWHERE = "root cause"
 """vLLM's outer processes end with errors that only say to look for the cause above."""
@@ -139,6 +140,14 @@ def milestone(lines: Sequence[str]) -> Milestone:
             if text in line:
                 return reached
     return Milestone("start", "")
+
+
+def last_words(lines: Sequence[str]) -> tuple[str, str]:
+    """Why the supervisor says that it ended, and its detail; empty when it has not ended or could not say."""
+    for line in reversed(lines):
+        if said := _ENDED_LINE.search(line):
+            return said["reason"], (said["detail"] or "").strip()
+    return "", ""
 
 
 def diagnose(lines: Sequence[str]) -> Diagnosis | None:

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from types import FrameType
+from threading import Event
 
 from gpu_cli import __version__
 from gpu_cli.errors import UserError
@@ -21,9 +21,8 @@ from gpu_cli.fleet.deployment import STARTING, Deployment, State
 from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import lock_path, version_path
-from gpu_cli.fleet.launch import watch_start
 from gpu_cli.fleet.locks import Lock, is_held
-from gpu_cli.fleet.reconcile import look, why_end
+from gpu_cli.fleet.reconcile import BROKEN, look, why_end
 from gpu_cli.fleet.recover import open_fleet
 from gpu_cli.fleet.stops import GUARD_GRACE_S
 from gpu_cli.fleet.store import StateMoved, StoreCorrupt
@@ -85,11 +84,13 @@ class Guard:
 
     def _end(self, deployment: Deployment, reason: str) -> None:
         print_message(f"{deployment.resource_name}: ending it: {reason}")
-        failed = deployment.state in STARTING
+        failed = reason == BROKEN or deployment.state in STARTING
         self._start(deployment, lambda fleet: _done(tear_down(fleet, deployment, reason, failed=failed)))
 
     def _see_through(self, deployment: Deployment) -> None:
         """A detached start: the rest of the way is short once it answers."""
+        from gpu_cli.fleet.launch import watch_start  # slow to import, and `gpu up` waits for the guard's start
+
         if is_held(self._fleet.launch_lock_path(deployment.name)) or not self._client(deployment).is_healthy():
             return
         self._start(
@@ -126,14 +127,14 @@ class Guard:
             self._clients.pop(name).__exit__()
 
 
-def run(fleet: Fleet, *, wanted: Callable[[], bool]) -> None:
-    """Guard until nothing has lived for `LINGER_S`, or `wanted` says no (another guard takes over)."""
+def run(fleet: Fleet, stop: Event) -> None:
+    """Guard until nothing has lived for `LINGER_S`, or `stop` is set (another guard takes over)."""
     lock = Lock(lock_path(fleet.paths))
     if not _acquire(lock, fleet.clock):
         return
     version_path(fleet.paths).write_text(f"{os.getpid()} {__version__}\n")
     guard, last_seen = Guard(fleet), fleet.clock.now()
-    while wanted():
+    while not stop.is_set():
         if guard.turn():
             last_seen = fleet.clock.now()
         elif fleet.clock.now() - last_seen >= LINGER_S:
@@ -142,7 +143,7 @@ def run(fleet: Fleet, *, wanted: Callable[[], bool]) -> None:
             # means that either they start a new guard or this one goes on.
             if not fleet.store.live() or not _acquire(lock, fleet.clock):
                 return
-        fleet.clock.sleep(TURN_S)
+        stop.wait(TURN_S)
 
 
 def _acquire(lock: Lock, clock: Clock) -> bool:
@@ -171,18 +172,13 @@ def _done(deployment: Deployment) -> None:
 
 def main() -> None:
     """The process that `ensure_guard` starts."""
-    stopped = False
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        nonlocal stopped
-        stopped = True
-
-    signal.signal(signal.SIGTERM, stop)
+    stop = Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     paths = Paths.from_environ(os.environ)
     try:
         fleet = open_fleet(paths, os.environ, Clock(), print_message)
-        run(fleet, wanted=lambda: not stopped)
+        run(fleet, stop)
     except (UserError, StoreCorrupt) as error:
         print_message(f"guard: {error}")
         sys.exit(1)

@@ -11,6 +11,7 @@ from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.locks import is_held
+from gpu_cli.fleet.state_files import kept_in
 from gpu_cli.paths import Paths
 
 START_DEADLINE_S = 20.0
@@ -47,8 +48,10 @@ def ensure_guard(fleet: Fleet) -> None:
 
 def _start(fleet: Fleet) -> None:
     log = guard_log_path(fleet.paths)
-    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with log.open("ab") as output:
+    with kept_in(log):
+        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        output = log.open("ab")
+    with output:
         process = subprocess.Popen(
             [sys.executable, "-m", "gpu_cli.fleet.guard"],
             stdin=subprocess.DEVNULL,

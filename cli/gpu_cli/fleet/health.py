@@ -7,7 +7,7 @@ from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
-from gpu_cli.fleet.engine_log import Diagnosis, Milestone, diagnose, milestone
+from gpu_cli.fleet.engine_log import Diagnosis, Milestone, diagnose, last_words, milestone
 from gpu_cli.ui.progress import Progress
 from gpu_providers.base import Provider, ResourceState
 from gpu_providers.errors import NotFound, ProviderError
@@ -30,7 +30,8 @@ class NotHealthy(Exception):
     def as_user_error(self, log_hint: str) -> UserError:
         """For the user, with where the log is."""
         hint = "; ".join(text for text in (self.diagnosis.hint, log_hint) if text)
-        return UserError(Exit.NEVER_HEALTHY, self.diagnosis.code, self.diagnosis.message, hint=hint)
+        status = Exit.LIMIT_REACHED if self.diagnosis.code == "deadline" else Exit.NEVER_HEALTHY
+        return UserError(status, self.diagnosis.code, self.diagnosis.message, hint=hint)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def wait_until_healthy(start: Start) -> None:
         start.check_still_wanted()
         lines = _log(start)
         if _is_dead(start):
-            raise NotHealthy(_cause(_log(start), "the engine ended while it was starting"), lines)
+            lines = _log(start)
+            raise NotHealthy(_cause(lines, "the engine ended while it was starting"), lines)
         if lines and not seen_running:
             seen_running = True
             start.engine_runs()
@@ -78,7 +80,7 @@ def wait_until_healthy(start: Start) -> None:
 def _check_serves(start: Start) -> None:
     """`/health` can be 200 with a dead engine: only a completion proves that it works."""
     try:
-        start.progress.stage("health")
+        start.progress.stage("healthy")
         served = start.client.models()
         if start.model not in served:
             found = ", ".join(served) or "nothing"
@@ -118,4 +120,8 @@ def _check_time(start: Start, moved_at: float, lines: Sequence[str]) -> None:
 
 
 def _cause(lines: Sequence[str], otherwise: str) -> Diagnosis:
+    """The supervisor's reason where that is a limit; else what the engine's log tells."""
+    reason, detail = last_words(lines)
+    if reason and reason != "engine-died":
+        return Diagnosis(reason, f"its supervisor ended it: {reason} ({detail})", "")
     return diagnose(lines) or Diagnosis("engine-died", otherwise, "")

@@ -1,10 +1,10 @@
 """The API keys of deployments: one private file each, apart from the store, so that no state holds a secret."""
 
 import os
-import secrets
 from collections.abc import Collection
 from pathlib import Path
 
+from gpu_cli.fleet.state_files import kept_in
 from gpu_providers.base import Secret
 
 
@@ -15,12 +15,16 @@ class Keys:
         self._folder = folder
 
     def create(self, resource_name: str) -> Secret:
-        """A new random key, on disk (0600) before it is used anywhere."""
+        """A new random key, on disk (0600) before it is used anywhere. Raises UserError when it cannot be kept."""
+        import secrets  # with it comes OpenSSL, for which `gpu ls` has no use
+
         key = f"sk-gpu-{secrets.token_urlsafe(32)}"
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self._folder / resource_name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(key)
+        path = self._folder / resource_name
+        with kept_in(path):
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(key)
         return Secret(key)
 
     def read(self, resource_name: str) -> Secret | None:

@@ -27,7 +27,6 @@ from gpu_providers.errors import (
     AuthError,
     InsufficientFunds,
     InvalidRequest,
-    NotFound,
     ProviderError,
 )
 
@@ -86,7 +85,7 @@ def watch_start(
 ) -> Deployment:
     """See a launched deployment through to ready, or tear it down and raise the UserError that says why."""
     try:
-        with _cleanup(fleet, deployment):
+        with _cleanup(fleet, deployment, progress):
             return _until_ready(fleet, deployment, progress, tied=tied, start_deadline_at=start_deadline_at)
     except NotHealthy as error:
         raise error.as_user_error(f"log: {log_path(fleet, deployment)}") from error
@@ -107,7 +106,7 @@ def log_path(fleet: Fleet, deployment: Deployment) -> Path:
 def _launch_one(fleet: Fleet, wanted: Wanted, offer: Offer, progress: Progress) -> Deployment:
     deployment = _planned(fleet, wanted, offer)
     fleet.store.add(deployment)
-    with _cleanup(fleet, deployment):
+    with _cleanup(fleet, deployment, progress):
         ensure_guard(fleet)
         prepared = prepare_process(fleet, wanted.recipe, offer, progress)
         if prepared.note:
@@ -258,12 +257,13 @@ def _confirm_supervisor(fleet: Fleet, client: EngineClient, deployment: Deployme
 
 
 @contextlib.contextmanager
-def _cleanup(fleet: Fleet, deployment: Deployment) -> Iterator[None]:
+def _cleanup(fleet: Fleet, deployment: Deployment, progress: Progress) -> Iterator[None]:
     """Whatever goes wrong inside, Ctrl-C included: nothing is left running."""
     try:
         yield
     except BaseException as error:
         with shielded():
+            progress.note(f"ending {deployment.name}: {_why(error)}")
             tear_down(fleet, _as_recorded(fleet, deployment), _why(error), failed=True)
         raise
 
@@ -285,12 +285,13 @@ def _why(error: BaseException) -> str:
 
 def _keep_log(fleet: Fleet, provider: Provider, deployment: Deployment) -> None:
     path = log_path(fleet, deployment)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         lines = list(provider.logs(deployment.resource_id))
-    except (NotFound, ProviderError) as error:
+    except ProviderError as error:
         lines = [f"the log could not be read: {error}"]
-    path.write_text("\n".join(lines) + "\n")
+    with contextlib.suppress(OSError):  # a full disk: the failure itself is what the user has to hear of
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_text("\n".join(lines) + "\n")
 
 
 def _check_budget(wanted: Wanted, offer: Offer) -> None:

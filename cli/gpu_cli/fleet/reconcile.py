@@ -1,12 +1,11 @@
 """Bringing the store in line with the truth, which is what the clouds say, and ending what has to end."""
 
-import re
 from collections.abc import Sequence
 
 from gpu_cli.fleet.deployment import STARTING, Deployment, State
-from gpu_cli.fleet.engine_log import diagnose
+from gpu_cli.fleet.engine_log import diagnose, last_words
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_process import guard_lives
+from gpu_cli.fleet.guard_process import ensure_guard, guard_lives
 from gpu_cli.fleet.locks import is_held
 from gpu_cli.fleet.stops import overdue
 from gpu_cli.fleet.teardown import finish, tear_down
@@ -16,12 +15,11 @@ from gpu_providers.errors import NotFound, ProviderError
 BROKEN = "its supervisor died"
 ABANDONED = "the command that launched it was killed"
 
-_ENDED_LINE = re.compile(r"\[supervisor\] ended reason=(?P<reason>\S+)(?: detail=(?P<detail>.*))?$")
 _ENDS_AS_PLANNED = frozenset({"idle", "deadline", "terminated"})
 
 
 def settle(fleet: Fleet) -> Sequence[Deployment]:
-    """All that live, as they are now. Without a guard at work, what is overdue is ended here and now.
+    """All that live, as they are now. Without a guard at work, what is overdue is ended here, and a guard is started.
 
     Raises UserError CLEANUP_UNCONFIRMED when something does not end.
     """
@@ -30,8 +28,11 @@ def settle(fleet: Fleet) -> Sequence[Deployment]:
         deployment, state = look(fleet, deployment)
         reason = why_end(fleet, deployment, state)
         if reason and not guarded:
-            tear_down(fleet, deployment, reason, failed=deployment.state in STARTING)
-    return fleet.store.live()
+            tear_down(fleet, deployment, reason, failed=reason == BROKEN or deployment.state in STARTING)
+    live = fleet.store.live()
+    if live and not guarded:
+        ensure_guard(fleet)
+    return live
 
 
 def look(fleet: Fleet, deployment: Deployment) -> tuple[Deployment, ResourceState | None]:
@@ -73,7 +74,7 @@ def _ended(fleet: Fleet, deployment: Deployment) -> Deployment:
     if deployment.state is State.TERMINATING:
         return finish(fleet, deployment, failed=False)
     lines = _log(fleet, deployment)
-    reason, detail = _last_words(lines)
+    reason, detail = last_words(lines)
     if reason == "engine-died" and (cause := diagnose(lines)):
         reason, detail = cause.code, cause.message
     if deployment.state in STARTING:
@@ -88,13 +89,6 @@ def _log(fleet: Fleet, deployment: Deployment) -> Sequence[str]:
         return list(fleet.provider(deployment.provider).logs(deployment.resource_id, tail=400))
     except ProviderError:
         return []
-
-
-def _last_words(lines: Sequence[str]) -> tuple[str, str]:
-    for line in reversed(lines):
-        if said := _ENDED_LINE.search(line):
-            return said["reason"], (said["detail"] or "").strip()
-    return "", ""
 
 
 def _guess(deployment: Deployment, now: float) -> str:

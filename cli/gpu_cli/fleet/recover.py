@@ -94,7 +94,7 @@ def _from_labels(resource: Resource, now: float) -> Deployment:
         recipe_digest=labels.get("recipe_digest", ""),
         state=State.BOOTING,
         provider=resource.provider,
-        kind=Kind(labels.get("kind", Kind.POD)),
+        kind=_kind(labels),
         gpu=labels.get("gpu", ""),
         gpu_count=int(_number(labels, "gpu_count") or 0),
         region=labels.get("region", ""),
@@ -111,6 +111,13 @@ def _from_labels(resource: Resource, now: float) -> Deployment:
         tied=False,
         reason="found running",
     )
+
+
+def _kind(labels: Mapping[str, str]) -> Kind:
+    try:
+        return Kind(labels["kind"])
+    except (KeyError, ValueError):
+        return Kind.POD
 
 
 def _number(labels: Mapping[str, str], name: str) -> float | None:

@@ -13,6 +13,7 @@ from gpu_cli.engine.build import build_for
 from gpu_cli.engine.environment import Engines
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.state_files import kept_in
 from gpu_cli.paths import shipped
 from gpu_cli.planner.engine_args import engine_args
 from gpu_cli.recipe import Recipe
@@ -30,6 +31,8 @@ _QUIET_ENGINE = {
     # vLLM asks for its own modules only; what the user's site adds could shadow them.
     "PYTHONNOUSERSITE": "1",
     "PYTHONUNBUFFERED": "1",
+    # Empty is unset: an engine that may not keep what it has compiled starts slowly every time.
+    "PYTHONDONTWRITEBYTECODE": "",
 }
 
 
@@ -140,9 +143,11 @@ def _middleware_folder(state: Path) -> Path:
     which vLLM's dependencies import.
     """
     folder = state / "engine_path"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, temporary = tempfile.mkstemp(dir=folder)
-    os.close(descriptor)
-    shutil.copyfile(shipped("templates") / "guard_middleware.py", temporary)
-    Path(temporary).replace(folder / "guard_middleware.py")
+    target = folder / "guard_middleware.py"
+    with kept_in(target):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor, temporary = tempfile.mkstemp(dir=folder)
+        os.close(descriptor)
+        shutil.copyfile(shipped("templates") / "guard_middleware.py", temporary)
+        Path(temporary).replace(target)
     return folder

@@ -11,6 +11,7 @@ from typing import Any
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import LIVE, NEXT_STATES, Deployment, State
+from gpu_cli.fleet.state_files import unwritable
 from gpu_providers.base import Kind
 
 SCHEMA_VERSION = 1
@@ -236,19 +237,10 @@ def _clear_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise _unwritable(path, str(error)) from error
+        raise unwritable(path, str(error)) from error
     except sqlite3.IntegrityError:
         raise
     except sqlite3.DatabaseError as error:
         raise StoreCorrupt(f"{path}: {error}") from error
     except OSError as error:
-        raise _unwritable(path, error.strerror or str(error)) from error
-
-
-def _unwritable(path: Path, why: str) -> UserError:
-    return UserError(
-        Exit.LAUNCH_FAILED,
-        "state-unwritable",
-        f"the record of deployments cannot be kept in {path}: {why}",
-        hint=f"free some space in {path.parent} or make it writable, or set GPU_HOME to another folder",
-    )
+        raise unwritable(path, error.strerror or str(error)) from error

@@ -45,6 +45,7 @@ def show(result: Result, *, as_json: bool) -> None:
         _draw(result.table)
     elif result.stdout:
         print(result.stdout)
+    sys.stdout.flush()  # a reader that has gone is met here, not at the interpreter's exit, which would complain
     if result.exit_status is not Exit.DONE:
         raise typer.Exit(int(result.exit_status))
 

@@ -1,0 +1,63 @@
+"""A deployment of the small model, seen from outside."""
+
+import socket
+from urllib.parse import urlsplit
+
+import openai
+from driver import Gpu, Ran, wait_until
+
+RECIPE = "smollm2-135m"
+QUESTION = "What is the capital of France?"
+
+
+def bring_up(gpu: Gpu, *flags: str) -> Ran:
+    """`gpu up` of the small model, which has to work."""
+    up = gpu("up", RECIPE, *flags)
+    assert up.exit == 0, up.stderr
+    return up
+
+
+def client_of(gpu: Gpu) -> openai.OpenAI:
+    """For the only deployment, with its key."""
+    variables = gpu("env", "--json").json
+    return openai.OpenAI(base_url=variables["OPENAI_BASE_URL"], api_key=variables["OPENAI_API_KEY"], max_retries=0)
+
+
+def ask(client: openai.OpenAI) -> str:
+    """The answer to the question, the same every time."""
+    answer = client.chat.completions.create(
+        model=RECIPE, messages=[{"role": "user", "content": QUESTION}], max_tokens=20, temperature=0
+    )
+    return str(answer.choices[0].message.content)
+
+
+def port_of(base_url: str) -> int:
+    """Where it listens."""
+    port = urlsplit(base_url).port
+    assert port is not None
+    return port
+
+
+def listens(port: int) -> bool:
+    """Whether anything takes connections there; the engine does not count one as a request."""
+    with socket.socket() as caller:
+        caller.settimeout(5)
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could be started on it now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def assert_nothing_is_left(gpu: Gpu, port: int) -> None:
+    """No engine and no supervisor now, and no guard either, once it has seen that there is nothing to guard."""
+    assert [process for process in gpu.processes() if process != gpu.guard()] == []
+    assert is_free(port)
+    wait_until(lambda: gpu.processes() == [], timeout_s=30)

@@ -1,0 +1,77 @@
+"""Starts that the real engine refuses: one line says why, the log is kept, and nothing runs on."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from driver import Gpu
+from served import bring_up
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def weights(gpu: Gpu, home: Path) -> Path:
+    """The small model's folder; fetched first where no test has needed it yet."""
+    if not (found := kept(home)):
+        bring_up(gpu)
+        gpu("down")
+        found = kept(home)
+    return found[0]
+
+
+def kept(home: Path) -> list[Path]:
+    entries = [json.loads(path.read_text()) for path in (home / "cache" / "weights" / "index").glob("*.json")]
+    return [Path(entry["path"]) for entry in entries if "smollm2" in entry["source"].lower()]
+
+
+def variant(weights: Path, folder: Path, changes: Mapping[str, Any]) -> Path:
+    """The small model with another configuration."""
+    folder.mkdir()
+    for file in weights.iterdir():
+        (folder / file.name).symlink_to(file)
+    config = json.loads((weights / "config.json").read_text())
+    (folder / "config.json").unlink()
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("model", "recipe", "code", "said"),
+    [
+        ({}, {"context": 100_000}, "context-too-long", "made for 8192 tokens of context"),
+        (
+            {"max_position_embeddings": 200_000},
+            {"context": 100_000},
+            "context-too-long",
+            "100000 tokens does not fit into the KV cache",
+        ),
+        ({"architectures": ["NoSuchForCausalLM"]}, {}, "unknown-architecture", "NoSuchForCausalLM"),
+        ({}, {"engine": {"args": ["--no-such-flag"]}}, "bad-engine-args", "--no-such-flag"),
+    ],
+    ids=["context beyond the model", "context beyond the KV cache", "unknown architecture", "unknown flag"],
+)
+def test_a_start_that_fails_says_why_and_leaves_only_its_log(
+    gpu: Gpu, weights: Path, tmp_path: Path, model: Mapping[str, Any], recipe: Mapping[str, Any], code: str, said: str
+) -> None:
+    engine = {"args": ["--enforce-eager"], "env": {"VLLM_CPU_KVCACHE_SPACE": "1"}, **recipe.get("engine", {})}
+    document = {
+        "model": str(variant(weights, tmp_path / "model", model)),
+        "gpu": {"cpu": True},
+        **recipe,
+        "engine": engine,
+    }
+    path = tmp_path / "refused.yaml"
+    path.write_text(yaml.safe_dump(document))
+    up = gpu("up", str(path), "--json")
+    assert up.exit == 6, up.stderr
+    assert up.error["code"] == code
+    assert said in up.error["message"]
+    log = Path(up.error["hint"].rpartition("log: ")[2])
+    assert "vllm" in log.read_text()
+    assert [process for process in gpu.processes() if process != gpu.guard()] == []
+    assert gpu.ls()[0]["state"] == "failed"
+    assert gpu.ls()[0]["reason"].startswith(code)

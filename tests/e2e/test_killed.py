@@ -1,0 +1,82 @@
+"""What SIGKILL leaves: nothing for long, whichever of us it hits."""
+
+import signal
+from typing import Any
+
+import psutil
+import pytest
+from driver import Gpu, Running, wait_until
+from served import RECIPE, assert_nothing_is_left, bring_up, port_of
+
+pytestmark = pytest.mark.engine
+
+ABANDONED = ("failed", "the command that launched it was killed")
+
+
+def loading(gpu: Gpu) -> Running:
+    """`gpu up`, in the middle of the engine's load."""
+    up = gpu.start("up", RECIPE)
+    wait_until(lambda: gpu.processes("EngineCore"), timeout_s=120)
+    return up
+
+
+def kill(up: Running) -> None:
+    up.signal(signal.SIGKILL)
+    up.process.communicate()
+
+
+def guard_of(gpu: Gpu) -> psutil.Process:
+    guard = gpu.guard()
+    assert guard is not None
+    return guard
+
+
+def newest(gpu: Gpu) -> dict[str, Any]:
+    return gpu.ls()[0]
+
+
+def how_it_ended(gpu: Gpu) -> tuple[str, str]:
+    last = newest(gpu)
+    return str(last["state"]), str(last["reason"])
+
+
+def test_gc_removes_what_a_killed_up_has_left(gpu: Gpu) -> None:
+    up = loading(gpu)
+    guard_of(gpu).suspend()  # it would be faster
+    kill(up)
+    left = newest(gpu)
+    assert (left["name"], left["state"]) == (RECIPE, "loading")
+    gc = gpu("gc", "--yes", "--json")
+    assert gc.exit == 0, gc.stderr
+    assert [one["why"] for one in gc.json["removed"]] == [ABANDONED[1]]
+    guard_of(gpu).resume()
+    assert how_it_ended(gpu)[0] == "failed"
+    assert_nothing_is_left(gpu, port_of(left["base_url"]))
+
+
+def test_the_guard_alone_ends_what_a_killed_up_has_left(gpu: Gpu) -> None:
+    up = loading(gpu)
+    port = port_of(newest(gpu)["base_url"])
+    kill(up)
+    wait_until(lambda: not gpu.engines() and not gpu.processes("EngineCore"), timeout_s=40)
+    wait_until(lambda: how_it_ended(gpu) == ABANDONED, timeout_s=10)
+    assert_nothing_is_left(gpu, port)
+
+
+def test_the_next_ls_ends_what_a_killed_up_and_a_killed_guard_have_left(gpu: Gpu) -> None:
+    up = loading(gpu)
+    port = port_of(newest(gpu)["base_url"])
+    guard_of(gpu).kill()
+    kill(up)
+    assert gpu.engines()
+    assert how_it_ended(gpu) == ABANDONED
+    assert_nothing_is_left(gpu, port)
+
+
+def test_the_guard_ends_the_engine_of_a_killed_supervisor(gpu: Gpu) -> None:
+    bring_up(gpu)
+    port = port_of(newest(gpu)["base_url"])
+    gpu.supervisor().kill()
+    wait_until(lambda: not gpu.engines() and not gpu.processes("EngineCore"), timeout_s=40)
+    wait_until(lambda: how_it_ended(gpu) == ("failed", "its supervisor died"), timeout_s=10)
+    assert_nothing_is_left(gpu, port)
