@@ -15,7 +15,7 @@ Configuration is one JSON document in the environment variable GPU_SUPERVISOR:
     state_dir           folder for `supervisor.json` (survives restarts) and `status.json` (for readers, every tick)
     destroy             null, or how to destroy the resource (see `Destroy`)
     engine_env_without  names of variables that the engine does not get
-    tick_s, grace_s     optional: how often it looks (1), how long the engine may take to stop (15)
+    tick_s, grace_s     optional: how often it looks (1), how long an engine that was ready may take to stop (15)
 
 The engine's key is the environment variable VLLM_API_KEY. The engine also gets GPU_SUPERVISOR_STATUS, the path of
 `status.json`. It inherits stdout and stderr; lines of the supervisor's own begin with `[supervisor] `.
@@ -65,6 +65,8 @@ HTTP_TIMEOUT_S = 30.0
 """Long, because a server that streams at full speed can take many seconds to answer `/metrics`, and is not hung."""
 LONGEST_BACKOFF_S = 60.0
 KILL_WAIT_S = 10.0
+LOADING_GRACE_S = 2.0
+"""For an engine that has never been ready: nothing is in flight, and vLLM does not heed SIGTERM until it has loaded."""
 POLL_S = 0.05
 PERSIST_S = 10.0
 LONGEST_STEP_S = 10.0
@@ -760,7 +762,8 @@ class Supervisor:
         self.save()
         self.beat()
         say(f"ending reason={end.reason.value} detail={end.detail}")
-        if self.engine and not self.engine.stop(self.config.grace_s, hurry=lambda: self.signals > signals_known):
+        grace_s = self.config.grace_s if self.ready_at else min(self.config.grace_s, LOADING_GRACE_S)
+        if self.engine and not self.engine.stop(grace_s, hurry=lambda: self.signals > signals_known):
             say("processes of the engine are left that cannot be killed")
         if self.config.destroy and (resumed or end.reason is not Reason.TERMINATED):
             destroy_until_gone(

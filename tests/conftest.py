@@ -19,18 +19,18 @@ _OF_THE_USER = re.compile(
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The GPU_HOME of this test; nothing of the user's environment decides what it sees."""
+    world = tmp_path_factory.mktemp("world")
     for name in os.environ:
         if _OF_THE_USER.fullmatch(name):
             monkeypatch.delenv(name)
-    user = tmp_path / "user"
-    user.mkdir()
-    monkeypatch.setenv("HOME", str(user))
-    monkeypatch.setenv("GPU_HOME", str(tmp_path / "gpu-home"))
+    (world / "user").mkdir()
+    monkeypatch.setenv("HOME", str(world / "user"))
+    monkeypatch.setenv("GPU_HOME", str(world / "gpu"))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
-    return tmp_path / "gpu-home"
+    return world / "gpu"
 
 
 @pytest.fixture

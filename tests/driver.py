@@ -137,8 +137,9 @@ class Gpu:
             process.communicate()
         if any(process != self.guard() for process in self.processes()):
             self("down", "--all")
-        if self.guard():
-            self.kill_guard()  # asked in good order it would take up to two seconds
+        if guard := self.guard():
+            guard.terminate()
+            wait_until(lambda: self.guard() is None)
         left = self.processes()
         told = [f"{process.pid} {command_of(process)}" for process in left]
         for process in left:

@@ -4,7 +4,8 @@ import socket
 from urllib.parse import urlsplit
 
 import openai
-from driver import Gpu, Ran, wait_until
+import psutil
+from driver import Gpu, Ran
 
 RECIPE = "smollm2-135m"
 QUESTION = "What is the capital of France?"
@@ -56,8 +57,12 @@ def is_free(port: int) -> bool:
         return True
 
 
+def left_of(gpu: Gpu) -> list[psutil.Process]:
+    """Supervisors, engines and their workers."""
+    return [process for process in gpu.processes() if process != gpu.guard()]
+
+
 def assert_nothing_is_left(gpu: Gpu, port: int) -> None:
-    """No engine and no supervisor now, and no guard either, once it has seen that there is nothing to guard."""
-    assert [process for process in gpu.processes() if process != gpu.guard()] == []
+    """No process but the guard, and nothing that listens."""
+    assert left_of(gpu) == []
     assert is_free(port)
-    wait_until(lambda: gpu.processes() == [], timeout_s=30)

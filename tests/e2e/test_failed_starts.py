@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from driver import Gpu
-from served import bring_up
+from served import bring_up, left_of
 
 pytestmark = pytest.mark.engine
 
@@ -72,6 +72,6 @@ def test_a_start_that_fails_says_why_and_leaves_only_its_log(
     assert said in up.error["message"]
     log = Path(up.error["hint"].rpartition("log: ")[2])
     assert "vllm" in log.read_text()
-    assert [process for process in gpu.processes() if process != gpu.guard()] == []
+    assert left_of(gpu) == []
     assert gpu.ls()[0]["state"] == "failed"
     assert gpu.ls()[0]["reason"].startswith(code)

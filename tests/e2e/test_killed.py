@@ -6,7 +6,7 @@ from typing import Any
 import psutil
 import pytest
 from driver import Gpu, Running, wait_until
-from served import RECIPE, assert_nothing_is_left, bring_up, port_of
+from served import RECIPE, assert_nothing_is_left, bring_up, left_of, port_of
 
 pytestmark = pytest.mark.engine
 
@@ -58,8 +58,8 @@ def test_the_guard_alone_ends_what_a_killed_up_has_left(gpu: Gpu) -> None:
     up = loading(gpu)
     port = port_of(newest(gpu)["base_url"])
     kill(up)
-    wait_until(lambda: not gpu.engines() and not gpu.processes("EngineCore"), timeout_s=40)
-    wait_until(lambda: how_it_ended(gpu) == ABANDONED, timeout_s=10)
+    wait_until(lambda: not left_of(gpu))
+    wait_until(lambda: how_it_ended(gpu) == ABANDONED)
     assert_nothing_is_left(gpu, port)
 
 
@@ -77,6 +77,6 @@ def test_the_guard_ends_the_engine_of_a_killed_supervisor(gpu: Gpu) -> None:
     bring_up(gpu)
     port = port_of(newest(gpu)["base_url"])
     gpu.supervisor().kill()
-    wait_until(lambda: not gpu.engines() and not gpu.processes("EngineCore"), timeout_s=40)
-    wait_until(lambda: how_it_ended(gpu) == ("failed", "its supervisor died"), timeout_s=10)
+    wait_until(lambda: not left_of(gpu))
+    wait_until(lambda: how_it_ended(gpu) == ("failed", "its supervisor died"))
     assert_nothing_is_left(gpu, port)

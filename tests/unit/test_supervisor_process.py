@@ -31,6 +31,11 @@ def eventually(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
+def answers(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
 def group_is_gone(pid: int) -> bool:
     try:
         os.killpg(pid, 0)
@@ -355,6 +360,15 @@ def test_lost_terminal_changes_nothing(node: Node) -> None:
 def test_engine_that_ignores_sigterm_is_killed_after_its_grace(node: Node) -> None:
     node.script(ignore_term=True)
     node.start_serving(idle_s=0.2, grace_s=0.5)
+    assert node.ended() == 0
+    assert node.status()["engine_exit"] == -signal.SIGKILL
+
+
+def test_engine_that_is_still_loading_is_not_waited_for(node: Node) -> None:
+    node.script(ignore_term=True, health=503)
+    node.start(grace_s=120)
+    eventually(lambda: answers(node.port), "an engine that loads")
+    node.send(signal.SIGTERM)
     assert node.ended() == 0
     assert node.status()["engine_exit"] == -signal.SIGKILL
 

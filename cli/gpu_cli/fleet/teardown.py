@@ -1,16 +1,19 @@
 """The end of a deployment: destroyed, and verified gone by the cloud's own word."""
 
+import contextlib
+
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.locks import is_held
-from gpu_cli.fleet.store import StateMoved
+from gpu_cli.fleet.store import StateMoved, StoreCorrupt
 from gpu_providers.base import Provider
 from gpu_providers.errors import NotFound, ProviderError, RateLimited
 
 VERIFY_DEADLINE_S = 300.0
 LAUNCHER_DEADLINE_S = 120.0
+ON_REQUEST = "gpu down"
 
 
 def tear_down(fleet: Fleet, deployment: Deployment, reason: str, *, failed: bool = False) -> Deployment:
@@ -18,7 +21,11 @@ def tear_down(fleet: Fleet, deployment: Deployment, reason: str, *, failed: bool
 
     Raises UserError CLEANUP_UNCONFIRMED when the cloud has not said so in time: the guard goes on trying.
     """
-    deployment = _begin(fleet, deployment, reason)
+    try:
+        deployment = _begin(fleet, deployment, reason)
+    except (UserError, StoreCorrupt):
+        destroy(fleet, deployment)  # a record that cannot be written must not keep it running
+        raise
     if deployment.is_live:
         destroy(fleet, deployment)
         deployment = finish(fleet, deployment, failed=failed)
@@ -30,14 +37,15 @@ def end_on_request(fleet: Fleet, deployment: Deployment) -> Deployment:
 
     Its create may be on its way to the cloud, which would say until then that there is nothing.
     """
-    deployment = _begin(fleet, deployment, "gpu down")
+    with contextlib.suppress(UserError, StoreCorrupt):  # `tear_down` ends it all the same, and then says so
+        deployment = _begin(fleet, deployment, ON_REQUEST)
     give_up_at = fleet.clock.now() + LAUNCHER_DEADLINE_S
     while not deployment.resource_id and is_held(fleet.launch_lock_path(deployment.name)):
         if fleet.clock.now() >= give_up_at:
             break
         fleet.clock.sleep(0.2)
         deployment = fleet.store.get(deployment.resource_name)
-    return tear_down(fleet, deployment, "gpu down")
+    return tear_down(fleet, deployment, ON_REQUEST)
 
 
 def destroy(fleet: Fleet, deployment: Deployment) -> None:
@@ -66,15 +74,19 @@ def destroy(fleet: Fleet, deployment: Deployment) -> None:
 
 
 def finish(fleet: Fleet, deployment: Deployment, *, failed: bool, reason: str = "") -> Deployment:
-    """Write down that it is gone; the caller has the cloud's word for it."""
-    now = fleet.clock.now()
+    """Write down that it is gone; the caller has the cloud's word for it.
+
+    What ended before it was ready has failed, also when another process than the one that knew it comes to write it.
+    """
+    now, why = fleet.clock.now(), reason or deployment.reason
+    failed = failed or (deployment.ready_at is None and why != ON_REQUEST)
     try:
         deployment = fleet.store.move(
             deployment,
             State.FAILED if failed else State.GONE,
             at=now,
             ended_at=now,
-            reason=reason or deployment.reason,
+            reason=why,
             note=reason,
         )
     except StateMoved as moved:

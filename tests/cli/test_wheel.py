@@ -1,0 +1,56 @@
+"""The built wheel, installed somewhere else: recipes and templates are in it, and it works."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+from driver import Gpu
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of programs of a new environment with the wheel. Its dependencies are those of this environment."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", folder, ROOT], check=True, capture_output=True)
+    (wheel,) = folder.glob("gpu_up-*.whl")
+    venv.create(folder / "venv", with_pip=False)
+    programs = folder / "venv" / "bin"
+    into = ["--python", str(programs / "python"), "install", "--no-deps", "--no-index"]
+    subprocess.run([*pip, *into, wheel], check=True, capture_output=True)
+    (site_packages,) = folder.glob("venv/lib/python*/site-packages")
+    (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    return programs
+
+
+def run(program: Path, *arguments: str, cwd: Path) -> str:
+    ran = subprocess.run([program, *arguments], capture_output=True, text=True, cwd=cwd, env=dict(os.environ))
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_the_wheel_is_not_the_checkout(installed: Path, tmp_path: Path) -> None:
+    where = run(installed / "python", "-c", "import gpu_cli, gpu_providers; print(gpu_cli.__file__)", cwd=tmp_path)
+    assert Path(where.strip()).is_relative_to(installed.parent)
+
+
+def test_both_programs_are_installed_and_find_the_recipes(installed: Path, tmp_path: Path) -> None:
+    listed = run(installed / "gpu", "recipes", "--json", cwd=tmp_path)
+    assert "smollm2-135m" in {recipe["name"] for recipe in json.loads(listed)["recipes"]}
+    assert run(installed / "gpu-up", "--version", cwd=tmp_path) == run(installed / "gpu", "--version", cwd=tmp_path)
+    planned = json.loads(run(installed / "gpu", "up", "smollm2-135m", "--dry-run", "--json", cwd=tmp_path))
+    assert planned["candidates"][0]["offer_id"] == "local-cpu"
+
+
+def test_the_wheel_brings_up_a_deployment_with_its_own_templates(installed: Path, gpu: Gpu, tiny: str) -> None:
+    run(installed / "gpu", "up", tiny, cwd=gpu.cwd)
+    assert str(installed.parent) in " ".join(gpu.supervisor().cmdline())
+    run(installed / "gpu", "down", cwd=gpu.cwd)
+    assert gpu.engines() == []

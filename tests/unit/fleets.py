@@ -1,0 +1,136 @@
+"""A fleet for tests of single parts: a real store on disk, a cloud in memory, and time that passes when it is waited."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gpu_cli.fleet.clock import Clock
+from gpu_cli.fleet.deployment import Deployment, State
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.store import Store
+from gpu_cli.paths import Paths
+from gpu_providers.base import Check, Kind, LaunchRequest, Offer, Provider, ProviderContext, Resource, ResourceState
+from gpu_providers.errors import NotFound, ProviderError
+
+NOW = 1_800_000_000.0
+
+
+class FakeClock(Clock):
+    """Sleeping is what makes time pass."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+        self.on_sleep: Callable[[], object] = lambda: None
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        self.on_sleep()
+
+
+class Cloud(Provider):
+    """Resources in memory, by name. `trouble` is raised by every call as long as it is set."""
+
+    name = "cloud"
+    poll_interval_s = 1.0
+
+    def __init__(self) -> None:
+        super().__init__(ProviderContext(Path("/nowhere"), {}))
+        self.resources: dict[str, Resource] = {}
+        self.logged: list[str] = []
+        self.trouble: ProviderError | None = None
+        self.terminates = True
+        self.terminated: list[str] = []
+
+    def add(self, name: str, state: ResourceState = ResourceState.RUNNING, **labels: str) -> Resource:
+        resource = Resource("cloud", f"id-{name}", name, state, "http://cloud", 2.0, datetime.now(UTC), labels, "")
+        self.resources[name] = resource
+        return resource
+
+    def offers(self, options: Mapping[str, object]) -> Sequence[Offer]:
+        return []
+
+    def why_no_offers(self, options: Mapping[str, object]) -> str:
+        return ""
+
+    def launch(self, request: LaunchRequest) -> Resource:
+        raise NotImplementedError
+
+    def find(self, name: str) -> Resource | None:
+        self._answer()
+        return self.resources.get(name)
+
+    def describe(self, resource_id: str) -> Resource:
+        self._answer()
+        found = [resource for resource in self.resources.values() if resource.resource_id == resource_id]
+        if not found:
+            raise NotFound(resource_id)
+        return found[0]
+
+    def terminate(self, resource_id: str) -> None:
+        self._answer()
+        self.terminated.append(resource_id)
+        if self.terminates:
+            self.resources.pop(resource_id.removeprefix("id-"), None)
+
+    def list_resources(self) -> Sequence[Resource]:
+        self._answer()
+        return list(self.resources.values())
+
+    def logs(
+        self,
+        resource_id: str,
+        *,
+        tail: int | None = None,
+        follow: bool = False,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[str]:
+        self._answer()
+        return iter(self.logged)
+
+    def check(self) -> Sequence[Check]:
+        return []
+
+    def _answer(self) -> None:
+        if self.trouble:
+            raise self.trouble
+
+
+def make_fleet(home: Path, cloud: Provider | None = None, clock: Clock | None = None) -> Fleet:
+    """Close its store, or let the test end."""
+    paths = Paths(home / "config", home / "state", home / "cache")
+    store = Store(paths.state / "gpu.db").open()
+    return Fleet(paths, {}, store, clock or FakeClock(), {"cloud": cloud or Cloud()})
+
+
+def deployment(name: str = "tiny", state: State = State.READY, **changes: object) -> Deployment:
+    """One at 2 USD an hour that was launched at NOW, with an hour to live and ten minutes of idleness."""
+    made = Deployment(
+        resource_name=f"gpu-{name}-1",
+        name=name,
+        recipe=name,
+        recipe_digest="digest",
+        state=state,
+        provider="cloud",
+        kind=Kind.POD,
+        gpu="H100",
+        gpu_count=1,
+        region="here",
+        model=name,
+        price_usd_per_hour=2.0,
+        idle_s=600.0,
+        deadline_at=NOW + 3600,
+        start_deadline_at=NOW + 1800,
+        budget_usd=None,
+        created_at=NOW,
+        resource_id=f"id-gpu-{name}-1",
+        endpoint="http://cloud",
+        launched_at=NOW,
+        ready_at=NOW,
+        active_at=NOW,
+        tied=False,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]  # the caller names fields

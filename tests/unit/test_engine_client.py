@@ -1,0 +1,119 @@
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from fake_engine import metrics_text
+
+from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable, Work, parse_work
+from gpu_providers.base import Secret
+
+
+class Server:
+    """Answers each path with what it was told; what it was asked is kept."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, tuple[int, str]] = {}
+        self.asked: list[tuple[str, str | None, str]] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+                server.asked.append((self.path, self.headers["Authorization"], body))
+                status, text = server.answers.get(self.path, (404, "not found"))
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            do_POST = do_GET
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    thread = threading.Thread(target=server.http.serve_forever)
+    thread.start()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[EngineClient]:
+    with EngineClient(server.url, Secret("sk-1"), timeout_s=5) as client:
+        yield client
+
+
+def test_every_request_carries_the_key(server: Server, client: EngineClient) -> None:
+    server.answers = {"/health": (200, ""), "/v1/models": (200, '{"data": [{"id": "tiny"}]}')}
+    assert client.is_healthy()
+    assert client.models() == ("tiny",)
+    assert {key for _, key, _ in server.asked} == {"Bearer sk-1"}
+
+
+def test_only_200_is_healthy_and_no_answer_is_not(server: Server, client: EngineClient) -> None:
+    server.answers = {"/health": (503, "")}
+    assert not client.is_healthy()
+    with EngineClient("http://127.0.0.1:9", Secret("sk-1")) as nowhere:
+        assert not nowhere.is_healthy()
+
+
+def test_a_completion_is_asked_for_few_tokens_and_its_text_is_the_answer(server: Server, client: EngineClient) -> None:
+    server.answers = {"/v1/completions": (200, '{"choices": [{"text": " Paris"}]}')}
+    assert client.complete("tiny", timeout_s=5) == " Paris"
+    request = json.loads(server.asked[0][2])
+    assert request["model"] == "tiny"
+    assert request["max_tokens"] <= 16
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "told"),
+    [
+        (500, '{"error": "EngineCore is dead"}', "answered 500"),
+        (200, "no json", "did not answer with JSON"),
+        (200, "[]", "did not answer with an object"),
+        (200, '{"choices": []}', "the completion has no text"),
+    ],
+)
+def test_an_answer_that_is_no_completion_is_refused(
+    server: Server, client: EngineClient, status: int, text: str, told: str
+) -> None:
+    server.answers = {"/v1/completions": (status, text)}
+    with pytest.raises(EngineRefused, match=told):
+        client.complete("tiny", timeout_s=5)
+
+
+def test_no_answer_is_unreachable_and_the_text_has_no_key() -> None:
+    with EngineClient("http://127.0.0.1:9", Secret("sk-1")) as client, pytest.raises(EngineUnreachable) as error:
+        client.models()
+    assert "sk-1" not in str(error.value)
+
+
+def test_a_proxy_of_the_environment_is_not_used(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    server.answers = {"/health": (200, "")}
+    with EngineClient(server.url, Secret("sk-1")) as client:
+        assert client.is_healthy()
+
+
+def test_work_is_summed_over_labels(server: Server, client: EngineClient) -> None:
+    server.answers = {"/metrics": (200, metrics_text(running=2, waiting=1, finished=7))}
+    work = client.work()
+    assert (work.running, work.waiting, work.finished) == (2, 1, 7)
+
+
+def test_a_figure_that_is_missing_is_not_zero() -> None:
+    assert isinstance(parse_work(metrics_text()), Work)
+    with pytest.raises(EngineRefused, match="num_requests_waiting"):
+        parse_work(metrics_text().replace("vllm:num_requests_waiting", "vllm:other"))

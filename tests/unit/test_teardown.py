@@ -1,0 +1,159 @@
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
+
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_cli.fleet.deployment import State
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.teardown import VERIFY_DEADLINE_S, end_on_request, finish, tear_down
+from gpu_providers.errors import ProviderUnavailable, RateLimited
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    return Cloud()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, cloud: Cloud, clock: FakeClock) -> Iterator[Fleet]:
+    fleet = make_fleet(tmp_path, cloud, clock)
+    yield fleet
+    fleet.store.close()
+
+
+def running(fleet: Fleet, cloud: Cloud, state: State = State.READY) -> str:
+    """One on record and at the cloud, with its key; its resource name."""
+    fleet.store.add(deployment(state=state))
+    cloud.add("gpu-tiny-1")
+    fleet.keys.create("gpu-tiny-1")
+    return "gpu-tiny-1"
+
+
+def test_what_is_torn_down_is_gone_at_the_cloud_and_on_record_and_so_is_its_key(fleet: Fleet, cloud: Cloud) -> None:
+    name = running(fleet, cloud)
+    ended = tear_down(fleet, fleet.store.get(name), "idle")
+    assert (ended.state, ended.reason, ended.ended_at) == (State.GONE, "idle", NOW)
+    assert cloud.resources == {}
+    assert fleet.keys.read(name) is None
+    states = [event.state for event in fleet.store.events(name)]
+    assert states == [State.READY, State.TERMINATING, State.GONE]
+
+
+def test_tearing_down_twice_is_no_error_and_keeps_the_first_reason(fleet: Fleet, cloud: Cloud) -> None:
+    before = fleet.store.get(running(fleet, cloud))
+    first = tear_down(fleet, before, "idle")
+    assert tear_down(fleet, before, "deadline") == first
+    assert cloud.terminated == ["id-gpu-tiny-1"]
+
+
+def test_only_the_clouds_word_means_gone(fleet: Fleet, cloud: Cloud, clock: FakeClock) -> None:
+    name = running(fleet, cloud)
+    cloud.terminates = False
+    with pytest.raises(UserError) as unconfirmed:
+        tear_down(fleet, fleet.store.get(name), "idle")
+    assert unconfirmed.value.exit_status is Exit.CLEANUP_UNCONFIRMED
+    assert unconfirmed.value.still_billing == (name,)
+    assert fleet.store.get(name).state is State.TERMINATING
+    assert fleet.keys.read(name), "it may be needed until it is gone"
+    assert clock.now() - NOW == pytest.approx(VERIFY_DEADLINE_S, abs=2)
+
+
+def test_a_cloud_that_cannot_be_reached_is_asked_again_until_it_answers(
+    fleet: Fleet, cloud: Cloud, clock: FakeClock
+) -> None:
+    name = running(fleet, cloud)
+    cloud.trouble = ProviderUnavailable("502")
+
+    def mend() -> None:
+        if clock.now() > NOW + 60:
+            cloud.trouble = None
+
+    clock.on_sleep = mend
+    assert tear_down(fleet, fleet.store.get(name), "idle").state is State.GONE
+    assert cloud.resources == {}
+
+
+def test_a_rate_limit_is_obeyed(fleet: Fleet, cloud: Cloud, clock: FakeClock) -> None:
+    name = running(fleet, cloud)
+    cloud.trouble = RateLimited("slow down", retry_after_s=45.0)
+    waits: list[float] = []
+
+    def mend() -> None:
+        waits.append(clock.now() - NOW)
+        cloud.trouble = None
+
+    clock.on_sleep = mend
+    tear_down(fleet, fleet.store.get(name), "idle")
+    assert waits[0] == 45.0
+
+
+def test_a_resource_whose_id_never_reached_us_is_found_by_its_name(fleet: Fleet, cloud: Cloud) -> None:
+    cloud.add("gpu-tiny-1")
+    fleet.store.add(deployment(state=State.LAUNCHING, resource_id=""))
+    ended = tear_down(fleet, fleet.store.get("gpu-tiny-1"), "interrupted", failed=True)
+    assert ended.state is State.FAILED
+    assert cloud.resources == {}
+
+
+def test_a_caller_with_an_old_view_ends_what_has_moved_on_meanwhile(fleet: Fleet, cloud: Cloud) -> None:
+    name = running(fleet, cloud, State.LOADING)
+    old = fleet.store.get(name)
+    fleet.store.move(old, State.READY, at=NOW)
+    assert tear_down(fleet, old, "gpu down").state is State.GONE
+    assert cloud.resources == {}
+
+
+def test_a_record_that_cannot_be_written_does_not_keep_it_running(fleet: Fleet, cloud: Cloud) -> None:
+    ready = fleet.store.get(running(fleet, cloud))
+    with closing(sqlite3.connect(fleet.store.path)) as connection:
+        connection.execute("DROP TABLE events")
+    with pytest.raises(UserError) as unwritable:
+        tear_down(fleet, ready, "idle")
+    assert unwritable.value.code == "state-unwritable"
+    assert cloud.resources == {}
+
+
+def test_what_ended_before_it_was_ready_has_failed_whoever_writes_it_down(fleet: Fleet) -> None:
+    fleet.store.add(deployment(state=State.TERMINATING, ready_at=None, reason="context-too-long"))
+    assert finish(fleet, fleet.store.get("gpu-tiny-1"), failed=False).state is State.FAILED
+
+
+def test_what_the_user_ended_has_not_failed(fleet: Fleet, cloud: Cloud) -> None:
+    fleet.store.add(deployment(state=State.LOADING, ready_at=None))
+    assert end_on_request(fleet, fleet.store.get("gpu-tiny-1")).state is State.GONE
+
+
+def test_down_waits_for_a_create_that_another_process_has_under_way(
+    fleet: Fleet, cloud: Cloud, clock: FakeClock
+) -> None:
+    fleet.store.add(deployment(state=State.LAUNCHING, resource_id=""))
+    lock = fleet.launch_lock("tiny")
+    assert lock.try_acquire()
+
+    def create_after_a_while() -> None:
+        if clock.now() > NOW + 3:
+            cloud.add("gpu-tiny-1")
+            lock.release()
+
+    clock.on_sleep = create_after_a_while
+    ended = end_on_request(fleet, fleet.store.get("gpu-tiny-1"))
+    assert ended.state is State.GONE
+    assert cloud.terminated == ["id-gpu-tiny-1"]
+    assert cloud.resources == {}
+
+
+def test_finishing_what_another_process_has_finished_answers_how_it_ended(fleet: Fleet) -> None:
+    fleet.store.add(deployment(state=State.TERMINATING, reason="idle"))
+    old = fleet.store.get("gpu-tiny-1")
+    first = finish(fleet, old, failed=False)
+    assert finish(fleet, old, failed=True, reason="something else") == first
