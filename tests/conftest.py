@@ -35,13 +35,13 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def gpu(home: Path, tmp_path: Path) -> Iterator[Gpu]:
-    """The program. The test fails when it leaves a process that `gpu down --all` does not end."""
+    """The program. The test fails when it leaves a process that is not on record."""
     folder = tmp_path / "work"
     folder.mkdir()
     driver = Gpu(home, folder)
     yield driver
     if left := driver.close():
-        pytest.fail(f"processes were left: {left}")
+        pytest.fail(f"processes were left that no record knows: {left}")
 
 
 @pytest.fixture(scope="session")

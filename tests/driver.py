@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import psutil
 COMMAND = (sys.executable, "-m", "gpu_cli")
 PATIENCE_S = 60.0
 """How long anything may take on a busy machine before a test gives up on it."""
+ORDERLY_END_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -131,26 +134,56 @@ class Gpu:
         return process
 
     def close(self) -> list[str]:
-        """End everything; what `gpu down --all` and the end of the guard leave running is told, and killed."""
-        for process in self._started:
-            process.kill()
-            process.communicate()
-        if any(process != self.guard() for process in self.processes()):
-            self("down", "--all")
-        if guard := self.guard():
-            guard.terminate()
-            wait_until(lambda: self.guard() is None)
-        left = self.processes()
-        told = [f"{process.pid} {command_of(process)}" for process in left]
+        """End everything; what ran and no record knew of is told: `gpu down --all` would not have ended it."""
+        for started in self._started:
+            started.kill()
+            started.communicate()
+        guard, on_record, running = self.guard(), self._on_record(), self.processes()
+        unknown = [process for process in running if process != guard and resource_of(process) not in on_record]
+        told = [f"{process.pid} {command_of(process)}" for process in unknown]
+        for process in running:
+            if process == guard or "supervisor.py" in command_of(process):
+                process.terminate()
+        give_up_at = time.monotonic() + ORDERLY_END_S
+        while (left := [process for process in running if is_alive(process)]) and time.monotonic() < give_up_at:
+            time.sleep(0.02)
         for process in left:
             process.kill()
         return told
+
+    def _on_record(self) -> set[str]:
+        """The resources that the record says are alive; none when there is no record that can be read."""
+        query = "SELECT resource_name FROM deployments WHERE state NOT IN ('gone', 'failed')"
+        path = self.home / "state" / "gpu.db"
+        if not path.is_file():
+            return set()
+        try:
+            with closing(sqlite3.connect(path)) as connection:
+                return {name for (name,) in connection.execute(query)}
+        except sqlite3.DatabaseError:
+            return set()
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
             return process.environ().get("GPU_HOME") == str(self.home) and process.status() != psutil.STATUS_ZOMBIE
         except (psutil.Error, OSError):
             return False
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it runs; what has ended and waits to be collected by its parent does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def resource_of(process: psutil.Process) -> str:
+    """The resource that it belongs to; empty for a process that belongs to none, or has just ended."""
+    try:
+        return Path(process.environ().get("GPU_LOCAL_RESOURCE", "")).name
+    except (psutil.Error, OSError):
+        return ""
 
 
 def command_of(process: psutil.Process) -> str:

@@ -86,7 +86,7 @@ def database(home: Path) -> Callable[[str], None]:
     return execute
 
 
-_PLUG_IN = '''
+_PLUG_IN = """
 from datetime import UTC, datetime
 from gpu_providers.base import Kind, Offer, Provider
 from gpu_providers.errors import *
@@ -106,7 +106,7 @@ class Plugged(Provider):
     def list_resources(self): return []
     def logs(self, resource_id, *, tail=None, follow=False, stop=None): return iter(())
     def check(self): return []
-'''
+"""
 
 
 @pytest.fixture

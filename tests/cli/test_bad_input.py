@@ -58,7 +58,9 @@ def test_an_option_that_the_provider_does_not_know_is_refused(gpu: Gpu, recipe: 
     assert "'port'" in up.error["hint"]
 
 
-@pytest.mark.parametrize("flags", [["--idle", "soon"], ["--budget", "lots"], ["--ttl", "-1s"], ["--start-deadline", ""]])
+@pytest.mark.parametrize(
+    "flags", [["--idle", "soon"], ["--budget", "lots"], ["--ttl", "-1s"], ["--start-deadline", ""]]
+)
 def test_a_limit_that_makes_no_sense_is_refused(gpu: Gpu, tiny: str, flags: list[str]) -> None:
     up = gpu("up", tiny, *flags, "--json")
     assert up.exit == 2, up.stderr

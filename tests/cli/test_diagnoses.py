@@ -74,9 +74,9 @@ def test_arguments_that_the_engine_refuses_are_named(gpu: Gpu, recipe: WriteReci
 
 
 def test_metrics_that_never_answer_do_not_make_a_deployment_idle(gpu: Gpu, recipe: WriteRecipe) -> None:
-    path = recipe(misbehaviour={"silent": ["/metrics"], "silent_after_s": 2.5}, limits={"idle": "4s"})
+    path = recipe(misbehaviour={"silent": ["/metrics"], "silent_after_s": 1.5}, limits={"idle": "3s"})
     gpu("up", str(path))
-    time.sleep(7)
+    time.sleep(5)
     assert gpu.state_of("tiny") == "ready"
 
 

@@ -71,11 +71,3 @@ def test_down_ends_a_start_and_the_waiting_up_says_so(gpu: Gpu, recipe: WriteRec
     assert ended.exit == 6
     assert ended.error["code"] == "ended-while-starting"
     assert gpu.processes("supervisor.py") == []
-
-
-def test_the_guard_goes_when_nothing_is_left_to_guard(gpu: Gpu, tiny: str) -> None:
-    gpu("up", tiny)
-    guard = gpu.guard()
-    assert guard
-    gpu("down")
-    wait_until(lambda: not guard.is_running(), timeout_s=20)

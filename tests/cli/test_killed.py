@@ -9,8 +9,6 @@ from driver import Gpu, wait_until
 ABANDONED = "the command that launched it was killed"
 
 
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_start_exits_130_and_leaves_nothing(
     gpu: Gpu, recipe: WriteRecipe, number: signal.Signals

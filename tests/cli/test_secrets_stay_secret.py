@@ -31,8 +31,7 @@ def test_no_secret_is_seen_anywhere_from_up_to_down(gpu: Gpu, tiny: str) -> None
     key = key_file.read_text()
     commands = " ".join(command_of(process) for process in gpu.processes())
     assert files_with(gpu.home, key) == [key_file]
-    for command in (["ls"], ["ls", "--json"], ["logs"], ["doctor"], ["chat", "-m", "hi"], ["down"], ["ls"]):
-        runs.append(gpu(*command))
+    runs += [gpu(*command.split()) for command in ("ls", "ls --json", "logs", "doctor", "chat -m hi", "down", "ls")]
     for secret in (key, *CANARIES.values()):
         assert secret not in commands
         assert not [run for run in runs if secret in run.stdout + run.stderr]
@@ -45,9 +44,7 @@ def test_the_engine_does_not_inherit_the_users_credentials(gpu: Gpu, tiny: str) 
         assert not set(CANARIES) & set(process.environ())
 
 
-def test_a_token_goes_to_the_hub_and_nowhere_else_when_it_is_refused(
-    gpu: Gpu, recipe: WriteRecipe, hub: Hub
-) -> None:
+def test_a_token_goes_to_the_hub_and_nowhere_else_when_it_is_refused(gpu: Gpu, recipe: WriteRecipe, hub: Hub) -> None:
     up = gpu("up", str(recipe(model="org/model")), "--json")
     assert up.exit == 4
     assert hub.tokens == [f"Bearer {CANARIES['HF_TOKEN']}"]

@@ -64,9 +64,7 @@ def test_a_failure_is_one_document_too(gpu: Gpu) -> None:
     assert up.error["exit"] == up.exit == 2
 
 
-def test_of_two_ups_at_once_one_launches_and_the_other_waits_and_prints_the_same(
-    gpu: Gpu, recipe: WriteRecipe
-) -> None:
+def test_of_two_ups_at_once_one_launches_and_the_other_waits_and_prints_the_same(gpu: Gpu, recipe: WriteRecipe) -> None:
     path = str(recipe(misbehaviour={"load_s": 1.5}))
     both = [gpu.start("up", path), gpu.start("up", path)]
     most = 0

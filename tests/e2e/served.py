@@ -1,6 +1,8 @@
 """A deployment of the small model, seen from outside."""
 
 import socket
+import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import openai
@@ -9,6 +11,7 @@ from driver import Gpu, Ran
 
 RECIPE = "smollm2-135m"
 QUESTION = "What is the capital of France?"
+PATIENCE_S = 120.0
 
 
 def bring_up(gpu: Gpu, *flags: str) -> Ran:
@@ -60,6 +63,14 @@ def is_free(port: int) -> bool:
 def left_of(gpu: Gpu) -> list[psutil.Process]:
     """Supervisors, engines and their workers."""
     return [process for process in gpu.processes() if process != gpu.guard()]
+
+
+def wait_calmly(done: Callable[[], object]) -> None:
+    """Fails when it does not come true in time; looks seldom, since looking at processes takes time from the engine."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < give_up_at, f"did not happen within {PATIENCE_S:g} s"
+        time.sleep(0.5)
 
 
 def assert_nothing_is_left(gpu: Gpu, port: int) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import psutil
 import pytest
-from driver import Gpu, Running, wait_until
-from served import RECIPE, assert_nothing_is_left, bring_up, left_of, port_of
+from driver import Gpu, Running
+from served import RECIPE, assert_nothing_is_left, bring_up, left_of, port_of, wait_calmly
 
 pytestmark = pytest.mark.engine
 
@@ -16,7 +16,7 @@ ABANDONED = ("failed", "the command that launched it was killed")
 def loading(gpu: Gpu) -> Running:
     """`gpu up`, in the middle of the engine's load."""
     up = gpu.start("up", RECIPE)
-    wait_until(lambda: gpu.processes("EngineCore"), timeout_s=120)
+    wait_calmly(lambda: gpu.processes("EngineCore"))
     return up
 
 
@@ -58,8 +58,8 @@ def test_the_guard_alone_ends_what_a_killed_up_has_left(gpu: Gpu) -> None:
     up = loading(gpu)
     port = port_of(newest(gpu)["base_url"])
     kill(up)
-    wait_until(lambda: not left_of(gpu))
-    wait_until(lambda: how_it_ended(gpu) == ABANDONED)
+    wait_calmly(lambda: not left_of(gpu))
+    wait_calmly(lambda: how_it_ended(gpu) == ABANDONED)
     assert_nothing_is_left(gpu, port)
 
 
@@ -77,6 +77,6 @@ def test_the_guard_ends_the_engine_of_a_killed_supervisor(gpu: Gpu) -> None:
     bring_up(gpu)
     port = port_of(newest(gpu)["base_url"])
     gpu.supervisor().kill()
-    wait_until(lambda: not left_of(gpu))
-    wait_until(lambda: how_it_ended(gpu) == ("failed", "its supervisor died"))
+    wait_calmly(lambda: not left_of(gpu))
+    wait_calmly(lambda: how_it_ended(gpu) == ("failed", "its supervisor died"))
     assert_nothing_is_left(gpu, port)

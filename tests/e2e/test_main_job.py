@@ -15,8 +15,8 @@ from pathlib import Path
 import openai
 import psutil
 import pytest
-from driver import Gpu, Ran, wait_until
-from served import RECIPE, ask, assert_nothing_is_left, bring_up, client_of, left_of, listens, port_of
+from driver import Gpu, Ran
+from served import RECIPE, ask, assert_nothing_is_left, bring_up, client_of, left_of, listens, port_of, wait_calmly
 
 pytestmark = pytest.mark.engine
 
@@ -161,7 +161,7 @@ def test_down_leaves_no_process_and_no_listener(gpu: Gpu, port: int) -> None:
     down = gpu("down")
     assert down.exit == 0, down.stderr
     assert_nothing_is_left(gpu, port)
-    wait_until(lambda: gpu.guard() is None, timeout_s=30)  # there is nothing left to guard
+    wait_calmly(lambda: gpu.guard() is None)  # there is nothing left to guard
     assert [process for process in ours if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
     assert [(one["state"], one["reason"]) for one in gpu.ls()] == [("gone", "gpu down")]
 
@@ -172,9 +172,9 @@ def test_the_next_up_reuses_engine_and_weights_and_ends_itself_when_idle(gpu: Gp
     assert kept(home) == before
     assert seconds_of(up, "install") + seconds_of(up, "weights") < 3
     port, last_request_at = port_of(up.stdout.strip()), stream_longer_than_idle(gpu)
-    wait_until(lambda: not listens(port))
+    wait_calmly(lambda: not listens(port))
     assert time.monotonic() - last_request_at >= 20
-    wait_until(lambda: not left_of(gpu))
+    wait_calmly(lambda: not left_of(gpu))
     assert time.monotonic() - last_request_at <= 40
     assert_nothing_is_left(gpu, port)
     assert [(one["state"], one["reason"]) for one in gpu.ls()][:1] == [("gone", "idle")]

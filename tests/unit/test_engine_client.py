@@ -1,12 +1,12 @@
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from fake_engine import metrics_text
 
-from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable, Work, parse_work
+from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable, parse_work
 from gpu_providers.base import Secret
 
 
@@ -28,7 +28,8 @@ class Server:
                 self.end_headers()
                 self.wfile.write(text.encode())
 
-            do_POST = do_GET
+            def do_POST(self) -> None:
+                self.do_GET()
 
             def log_message(self, *_: object) -> None:
                 """Quiet."""
@@ -40,7 +41,7 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     server = Server()
-    thread = threading.Thread(target=server.http.serve_forever)
+    thread = threading.Thread(target=server.http.serve_forever, args=(0.02,))
     thread.start()
     yield server
     server.http.shutdown()
@@ -107,13 +108,26 @@ def test_a_proxy_of_the_environment_is_not_used(server: Server, monkeypatch: pyt
         assert client.is_healthy()
 
 
+METRICS = """\
+# HELP vllm:num_requests_running Number of requests in model execution batches.
+vllm:num_requests_running{engine="0",model_name="a {b} c"} 2.0
+vllm:num_requests_running{engine="1",model_name="a {b} c"} 1.0
+vllm:num_requests_waiting{engine="0",model_name="a {b} c"} 1.0
+vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"} 50.0
+vllm:request_success_total{engine="0",finished_reason="stop"} 7.0
+vllm:request_success_total{engine="0",finished_reason="abort"} 1.0
+vllm:prompt_tokens_total{engine="0"} 100.0
+vllm:generation_tokens_total{engine="0"} 200.0
+"""
+
+
 def test_work_is_summed_over_labels(server: Server, client: EngineClient) -> None:
-    server.answers = {"/metrics": (200, metrics_text(running=2, waiting=1, finished=7))}
+    server.answers = {"/metrics": (200, METRICS)}
     work = client.work()
-    assert (work.running, work.waiting, work.finished) == (2, 1, 7)
+    assert (work.running, work.waiting, work.done) == (3, 1, 308)
 
 
-def test_a_figure_that_is_missing_is_not_zero() -> None:
-    assert isinstance(parse_work(metrics_text()), Work)
-    with pytest.raises(EngineRefused, match="num_requests_waiting"):
-        parse_work(metrics_text().replace("vllm:num_requests_waiting", "vllm:other"))
+@pytest.mark.parametrize("name", re.findall(r"^(vllm:\w+)(?<!by_reason)\{", METRICS, re.MULTILINE))
+def test_a_figure_that_is_missing_is_not_zero(name: str) -> None:
+    with pytest.raises(EngineRefused, match=name):
+        parse_work(METRICS.replace(f"{name}{{", "vllm:other{"))

@@ -5,7 +5,7 @@ from gpu_cli.fleet.engine_log import Milestone, diagnose, last_words, milestone
 START = [
     "INFO:     Started server",
     "(APIServer pid=1) INFO 11-21 11:25:38 [model.py:733] Resolved architecture: LlamaForCausalLM",
-    "(EngineCore pid=2) INFO 11-21 11:25:46 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: model='/x'",
+    "(EngineCore pid=2) INFO 11-21 11:25:46 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: x",
     "(Worker pid=3) INFO 11-21 11:25:55 [cpu_model_runner.py:68] Starting to load model /x...",
     "Loading safetensors checkpoint shards:  33% Completed | 1/3 [00:00<00:02,  1.00s/it]",
     "(Worker pid=3) INFO 11-21 11:25:56 [default_loader.py:501] Loading weights took 1.16 seconds",

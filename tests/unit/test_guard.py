@@ -1,0 +1,57 @@
+from contextlib import closing
+from pathlib import Path
+from threading import Event
+
+from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
+
+from gpu_cli.fleet.deployment import State
+from gpu_cli.fleet.guard import LINGER_S, TURN_S, run
+from gpu_cli.fleet.guard_process import guard_lives, lock_path
+from gpu_cli.fleet.locks import Lock
+
+
+class Turns(Event):
+    """A guard that waits for it makes fake time pass; it is set after so many waits."""
+
+    def __init__(self, clock: FakeClock, most: int) -> None:
+        super().__init__()
+        self.clock = clock
+        self.left = most
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.clock.sleep(timeout or 0.0)
+        self.left -= 1
+        if self.left == 0:
+            self.set()
+        return self.is_set()
+
+
+def test_the_guard_goes_when_nothing_has_lived_for_a_while(tmp_path: Path) -> None:
+    clock = FakeClock()
+    fleet = make_fleet(tmp_path, clock=clock)
+    with closing(fleet.store):
+        run(fleet, Turns(clock, 1000))
+    assert LINGER_S <= clock.now() - NOW <= LINGER_S + 2 * TURN_S
+    assert not guard_lives(fleet.paths)
+
+
+def test_of_two_guards_one_goes_at_once(tmp_path: Path) -> None:
+    clock = FakeClock()
+    fleet = make_fleet(tmp_path, clock=clock)
+    first = Lock(lock_path(fleet.paths))
+    assert first.try_acquire()
+    with closing(fleet.store):
+        run(fleet, Turns(clock, 1000))
+    assert clock.now() - NOW < LINGER_S
+    first.release()
+
+
+def test_the_guard_stays_as_long_as_something_lives(tmp_path: Path) -> None:
+    clock, cloud = FakeClock(), Cloud()
+    fleet = make_fleet(tmp_path, cloud, clock)
+    fleet.store.add(deployment(state=State.BOOTING, endpoint=""))
+    cloud.add("gpu-tiny-1")
+    with closing(fleet.store):
+        run(fleet, Turns(clock, 30))
+        assert clock.now() - NOW == 30 * TURN_S
+        assert [one.state for one in fleet.store.live()] == [State.BOOTING]
