@@ -16,6 +16,7 @@ from gpu_cli.commands.env import env
 from gpu_cli.commands.gc import gc
 from gpu_cli.commands.logs import logs
 from gpu_cli.commands.ls import ls
+from gpu_cli.commands.plain_flags import PlainCommand, PlainGroup
 from gpu_cli.commands.recipe import recipe_app
 from gpu_cli.commands.recipes import recipes
 from gpu_cli.commands.run import run
@@ -24,7 +25,6 @@ from gpu_cli.commands.url import url
 from gpu_cli.commands.wait import wait
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.plain_flags import PlainCommand, PlainGroup
 from gpu_cli.ui.output import show_error
 
 # Rich's help takes longer to import than the rest of the program.

@@ -12,9 +12,9 @@ import yaml
 from conftest import WriteRecipe
 from driver import Gpu
 
-from gpu_cli.config import KEYS
+from gpu_cli.config.settings import KEYS
 from gpu_cli.exits import Exit
-from gpu_cli.recipe_files import parse_recipe
+from gpu_cli.recipe.files import parse_recipe
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 SHOWN = re.findall(r"<!-- run by tests/cli/test_readme.py -->\n```(\w+)\n(.*?)```", README, re.DOTALL)

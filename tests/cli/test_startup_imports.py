@@ -6,8 +6,17 @@ import sys
 import pytest
 
 HEAVY = {
-    "boto3", "gpu_cli.recipe", "httpx", "huggingface_hub", "modal", "paramiko", "psutil", "pydantic", "rich", "yaml",
-}  # fmt: skip
+    "boto3",
+    "gpu_cli.recipe.schema",
+    "httpx",
+    "huggingface_hub",
+    "modal",
+    "paramiko",
+    "psutil",
+    "pydantic",
+    "rich",
+    "yaml",
+}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["up", "--help"], ["ls"], ["ls", "--json"], ["recipes", "--help"]])

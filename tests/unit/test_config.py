@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_cli.config import BUDGET_USD, IDLE, KEYS, MAX_PRICE, PROVIDER, TTL, Limits, Settings, resolve_limits
-from gpu_cli.config_files import project_file, read_config, set_value, unset_value, user_file
+from gpu_cli.config.files import project_file, read_config, set_value, unset_value, user_file
+from gpu_cli.config.settings import BUDGET_USD, IDLE, KEYS, MAX_PRICE, PROVIDER, TTL, Limits, Settings, resolve_limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.paths import Paths
-from gpu_cli.recipe import Recipe
-from gpu_cli.recipe_files import parse_recipe
+from gpu_cli.recipe.files import parse_recipe
+from gpu_cli.recipe.schema import Recipe
 
 
 def paths_in(folder: Path) -> Paths:

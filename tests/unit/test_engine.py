@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from gpu_cli.engine.build import CPU_VERSION, EngineBuild, Installation, Machine, PipStep, build_for, installation_of
 from gpu_cli.engine.environment import Engine, Engines
-from gpu_cli.engine.lock import exclusive
 from gpu_cli.engine.python import find_python
 from gpu_cli.engine.subprocess_lines import lines, started
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
+from gpu_cli.locks import exclusive
 from gpu_cli.ui.progress import Silent
 
 TINY = EngineBuild("tiny", "1.0", "cpu")

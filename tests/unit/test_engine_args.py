@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from gpu_cli.planner.engine_args import engine_args
-from gpu_cli.recipe import Recipe
+from gpu_cli.recipe.schema import Recipe
 
 
 def args_of(gpu_count: int = 1, **content: object) -> list[str]:

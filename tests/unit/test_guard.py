@@ -7,7 +7,7 @@ from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.guard import LINGER_S, TURN_S, run
 from gpu_cli.fleet.guard_process import guard_lives, lock_path
-from gpu_cli.fleet.locks import Lock
+from gpu_cli.locks import Lock
 
 
 class Turns(Event):

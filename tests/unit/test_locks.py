@@ -3,12 +3,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gpu_cli.fleet.locks import Lock, is_held, released
+from gpu_cli.locks import Lock, is_held, released
 
 HOLD = """
 import sys
 from pathlib import Path
-from gpu_cli.fleet.locks import Lock
+from gpu_cli.locks import Lock
 assert Lock(Path(sys.argv[1])).try_acquire() is (sys.argv[2] == "free")
 print("done", flush=True)
 if sys.argv[2] == "free":

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_cli.planner.rank import rank, why_not
-from gpu_cli.recipe import Recipe
+from gpu_cli.recipe.schema import Recipe
 from gpu_providers.base import Kind, Offer
 
 

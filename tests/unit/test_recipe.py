@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_cli.exits import Exit
-from gpu_cli.recipe import DEFAULT_ENGINE_VERSION, Recipe, slug
-from gpu_cli.recipe_files import parse_recipe
+from gpu_cli.recipe.files import parse_recipe
+from gpu_cli.recipe.schema import DEFAULT_ENGINE_VERSION, Recipe, slug
 from gpu_cli.weights.source import Scheme, Source
 from gpu_cli.yaml_file import BadFile, Problem
 

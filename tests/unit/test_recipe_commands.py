@@ -15,7 +15,7 @@ from gpu_cli.commands.recipe import recipe_app
 from gpu_cli.commands.recipes import recipes
 from gpu_cli.errors import UserError
 from gpu_cli.paths import shipped
-from gpu_cli.recipe_files import load_recipe
+from gpu_cli.recipe.files import load_recipe
 
 app = typer.Typer()
 app.command()(recipes)

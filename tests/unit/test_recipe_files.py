@@ -8,7 +8,7 @@ import pytest
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.paths import Paths, shipped
-from gpu_cli.recipe_files import find_recipe, list_recipes, load_recipe, recipe_names, user_folder
+from gpu_cli.recipe.files import find_recipe, list_recipes, load_recipe, recipe_names, user_folder
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.reconcile import ABANDONED, BROKEN, look, settle, why_end
+from gpu_cli.fleet.stops import GUARD_GRACE_S
 from gpu_providers.base import ResourceState
 from gpu_providers.errors import ProviderUnavailable
 
@@ -107,8 +108,9 @@ def test_a_start_that_its_launcher_watches_is_left_to_the_launcher(fleet: Fleet)
         ({}, ResourceState.BROKEN, 10, BROKEN),
         ({}, None, 3600, "deadline"),
         ({"budget_usd": 1.0}, ResourceState.RUNNING, 1801, "budget"),
-        ({"state": State.LOADING}, ResourceState.RUNNING, 1801, "start-deadline"),
-        ({"state": State.PLANNED, "launched_at": None}, None, 1801, ""),
+        ({"state": State.LOADING}, ResourceState.RUNNING, 1801, ""),
+        ({"state": State.LOADING}, ResourceState.RUNNING, 1800 + GUARD_GRACE_S, "start-deadline"),
+        ({"state": State.PLANNED, "launched_at": None}, None, 9999, ""),
         ({"state": State.TERMINATING, "reason": "idle"}, ResourceState.RUNNING, 10, "idle"),
         ({"state": State.TERMINATING, "reason": ""}, ResourceState.RUNNING, 10, "interrupted"),
         ({"state": State.GONE}, None, 9999, ""),

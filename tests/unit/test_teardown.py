@@ -100,7 +100,7 @@ def test_a_rate_limit_is_obeyed(fleet: Fleet, cloud: Cloud, clock: FakeClock) ->
 def test_a_resource_whose_id_never_reached_us_is_found_by_its_name(fleet: Fleet, cloud: Cloud) -> None:
     cloud.add("gpu-tiny-1")
     fleet.store.add(deployment(state=State.LAUNCHING, resource_id=""))
-    ended = tear_down(fleet, fleet.store.get("gpu-tiny-1"), "interrupted", failed=True)
+    ended = tear_down(fleet, fleet.store.get("gpu-tiny-1"), "interrupted")
     assert ended.state is State.FAILED
     assert cloud.resources == {}
 
@@ -125,7 +125,7 @@ def test_a_record_that_cannot_be_written_does_not_keep_it_running(fleet: Fleet, 
 
 def test_what_ended_before_it_was_ready_has_failed_whoever_writes_it_down(fleet: Fleet) -> None:
     fleet.store.add(deployment(state=State.TERMINATING, ready_at=None, reason="context-too-long"))
-    assert finish(fleet, fleet.store.get("gpu-tiny-1"), failed=False).state is State.FAILED
+    assert finish(fleet, fleet.store.get("gpu-tiny-1")).state is State.FAILED
 
 
 def test_what_the_user_ended_has_not_failed(fleet: Fleet, cloud: Cloud) -> None:
@@ -155,5 +155,5 @@ def test_down_waits_for_a_create_that_another_process_has_under_way(
 def test_finishing_what_another_process_has_finished_answers_how_it_ended(fleet: Fleet) -> None:
     fleet.store.add(deployment(state=State.TERMINATING, reason="idle"))
     old = fleet.store.get("gpu-tiny-1")
-    first = finish(fleet, old, failed=False)
-    assert finish(fleet, old, failed=True, reason="something else") == first
+    first = finish(fleet, old)
+    assert finish(fleet, old, reason="something else") == first

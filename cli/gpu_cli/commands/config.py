@@ -9,7 +9,7 @@ import typer
 from gpu_cli.commands.options import AsJson
 
 if TYPE_CHECKING:
-    from gpu_cli.config import Settings
+    from gpu_cli.config.settings import Settings
 
 config_app = typer.Typer(
     help="Settings: what holds and who says so.", invoke_without_command=True, rich_markup_mode=None
@@ -17,7 +17,7 @@ config_app = typer.Typer(
 
 
 def _complete_key(incomplete: str) -> list[str]:
-    from gpu_cli.config import KEYS
+    from gpu_cli.config.settings import KEYS
 
     return [name for name in KEYS if name.startswith(incomplete)]
 
@@ -33,7 +33,7 @@ def list_settings(context: typer.Context, as_json: AsJson = False) -> None:
     """List the settings. The strongest saying holds: flag, environment, recipe, project file, user file, default."""
     if context.invoked_subcommand:
         return
-    from gpu_cli.config import KEYS
+    from gpu_cli.config.settings import KEYS
     from gpu_cli.ui.output import Result, Table, show
 
     settings = _settings()
@@ -51,7 +51,7 @@ def list_settings(context: typer.Context, as_json: AsJson = False) -> None:
 @config_app.command("get")
 def get(name: KeyName, as_json: AsJson = False) -> None:
     """Print one setting; nothing when it is not set."""
-    from gpu_cli.config_files import find_key
+    from gpu_cli.config.files import find_key
     from gpu_cli.ui.output import Result, show
 
     key = find_key(name)
@@ -68,8 +68,8 @@ def set_(
     as_json: AsJson = False,
 ) -> None:
     """Change a setting in a file. Comments in the file are lost."""
-    from gpu_cli.config import parse_text
-    from gpu_cli.config_files import find_key, set_value
+    from gpu_cli.config.files import find_key, set_value
+    from gpu_cli.config.settings import parse_text
     from gpu_cli.ui.output import Result, show
 
     key = find_key(name)
@@ -86,7 +86,7 @@ def set_(
 @config_app.command("unset")
 def unset(name: KeyName, project: OfProject = False, as_json: AsJson = False) -> None:
     """Take a setting out of a file. Comments in the file are lost."""
-    from gpu_cli.config_files import find_key, unset_value
+    from gpu_cli.config.files import find_key, unset_value
     from gpu_cli.ui.output import Result, show
 
     key = find_key(name)
@@ -106,15 +106,15 @@ def path_(project: OfProject = False, as_json: AsJson = False) -> None:
 
 
 def _settings() -> "Settings":
-    from gpu_cli.config import Settings
+    from gpu_cli.config.settings import Settings
     from gpu_cli.paths import Paths
 
     return Settings.load(Paths.from_environ(os.environ), Path.cwd(), os.environ)
 
 
 def _file(project: bool) -> Path:
-    from gpu_cli.config import PROJECT_FILE
-    from gpu_cli.config_files import project_file, user_file
+    from gpu_cli.config.files import project_file, user_file
+    from gpu_cli.config.settings import PROJECT_FILE
     from gpu_cli.paths import Paths
 
     cwd = Path.cwd()

@@ -43,9 +43,9 @@ def the_wanted(
     Without `name` it is called like the recipe, with `unique` behind it. `flags` has the text of each flag by its
     setting's name, `provider` among them. Raises UserError BAD_INPUT.
     """
-    from gpu_cli.config import PROVIDER, Settings, resolve_limits
+    from gpu_cli.config.settings import PROVIDER, Settings, resolve_limits
     from gpu_cli.fleet.launch import Wanted
-    from gpu_cli.recipe_files import find_recipe
+    from gpu_cli.recipe.files import find_recipe
     from gpu_providers import registry
 
     paths, cwd = Paths.from_environ(os.environ), Path.cwd()
@@ -58,7 +58,7 @@ def the_wanted(
 
 
 def _checked(name: str) -> str:
-    from gpu_cli.recipe import check_name
+    from gpu_cli.recipe.schema import check_name
 
     try:
         return check_name(name)

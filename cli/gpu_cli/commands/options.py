@@ -9,7 +9,7 @@ import typer
 def complete_recipe(incomplete: str) -> list[str]:
     """Names of recipes for the shell."""
     from gpu_cli.paths import Paths
-    from gpu_cli.recipe_files import recipe_names
+    from gpu_cli.recipe.files import recipe_names
 
     return [name for name in recipe_names(Paths.from_environ(os.environ)) if name.startswith(incomplete)]
 

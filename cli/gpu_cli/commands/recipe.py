@@ -28,8 +28,8 @@ def show_recipe(
 ) -> None:
     """Print a recipe as it is understood, defaults included."""
     from gpu_cli.paths import Paths
-    from gpu_cli.recipe_documents import recipe_document, recipe_yaml
-    from gpu_cli.recipe_files import find_recipe
+    from gpu_cli.recipe.documents import recipe_document, recipe_yaml
+    from gpu_cli.recipe.files import find_recipe
     from gpu_cli.ui.output import Result, show
 
     found = find_recipe(recipe, Paths.from_environ(os.environ), Path.cwd())
@@ -47,7 +47,7 @@ def check_recipes(
     as_json: AsJson = False,
 ) -> None:
     """Say everything that is wrong with recipes. Exit status 2 when something is."""
-    from gpu_cli.recipe_files import PROJECT_RECIPE
+    from gpu_cli.recipe.files import PROJECT_RECIPE
     from gpu_cli.ui.output import Result, show
 
     meant: list[str | None] = [*files] if files else [None]
@@ -82,8 +82,8 @@ def new_recipe(
 ) -> None:
     """Write a recipe to begin with, its fields explained."""
     from gpu_cli.paths import Paths
-    from gpu_cli.recipe_files import PROJECT_RECIPE, user_folder
-    from gpu_cli.recipe_starter import write_starter
+    from gpu_cli.recipe.files import PROJECT_RECIPE, user_folder
+    from gpu_cli.recipe.starter import write_starter
     from gpu_cli.ui.output import Result, show
 
     if here and folder:
@@ -98,7 +98,7 @@ def new_recipe(
 
 def _problems(file: str | None) -> "tuple[Problem, ...]":
     from gpu_cli.paths import Paths
-    from gpu_cli.recipe_files import find_recipe
+    from gpu_cli.recipe.files import find_recipe
     from gpu_cli.yaml_file import BadFile, Problem
     from gpu_providers.registry import available
 

@@ -8,7 +8,7 @@ from gpu_cli.commands.options import AsJson
 def recipes(as_json: AsJson = False) -> None:
     """List the recipes: the built-in ones and your own."""
     from gpu_cli.paths import Paths
-    from gpu_cli.recipe_files import list_recipes
+    from gpu_cli.recipe.files import list_recipes
     from gpu_cli.ui.output import Result, Table, show
 
     found = list_recipes(Paths.from_environ(os.environ))

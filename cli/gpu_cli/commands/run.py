@@ -66,11 +66,12 @@ def run(
 
 
 def _run(fleet: "Fleet", wanted: "Wanted", provider: str | None, command: list[str]) -> int:
+    from gpu_cli.fleet.deployment import COMMAND_ENDED
     from gpu_cli.fleet.interrupt import interruptible, shielded
     from gpu_cli.fleet.launch import check_name_free
-    from gpu_cli.fleet.locks import released
     from gpu_cli.fleet.teardown import tear_down
     from gpu_cli.fleet.up import bring_up
+    from gpu_cli.locks import released
     from gpu_cli.ui.stages import progress_on_stderr
     from gpu_cli.units import format_usd
 
@@ -83,7 +84,7 @@ def _run(fleet: "Fleet", wanted: "Wanted", provider: str | None, command: list[s
             return _run_command(fleet, deployment, command)
         finally:
             with shielded():
-                ended = tear_down(fleet, fleet.store.get(deployment.resource_name), "its command ended")
+                ended = tear_down(fleet, fleet.store.get(deployment.resource_name), COMMAND_ENDED)
                 cost = format_usd(ended.spent_usd(fleet.clock.now()))
                 print_message(f"{ended.name} is gone; it cost {cost}")
 

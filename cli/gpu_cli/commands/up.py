@@ -60,8 +60,8 @@ def up(
 def _up(fleet: "Fleet", wanted: "Wanted", provider: str | None, *, show_key: bool) -> Result:
     from gpu_cli.commands.documents import deployment_with_stops
     from gpu_cli.fleet.interrupt import interruptible
-    from gpu_cli.fleet.locks import released
     from gpu_cli.fleet.up import bring_up
+    from gpu_cli.locks import released
     from gpu_cli.ui.stages import progress_on_stderr
 
     with interruptible(), released(fleet.launch_lock(wanted.name)) as lock, progress_on_stderr() as progress:

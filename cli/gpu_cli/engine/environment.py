@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from gpu_cli.engine.build import EngineBuild, Installation, installation_of
 from gpu_cli.engine.install import GIB, Installer, no_disk
-from gpu_cli.engine.lock import exclusive
 from gpu_cli.engine.python import find_python
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
+from gpu_cli.locks import exclusive
 from gpu_cli.ui.progress import Progress
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gpu_cli.fleet.deployment import STARTING, Deployment
+from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.reconcile import look, why_end
 from gpu_cli.fleet.recover import adopt
@@ -54,7 +54,7 @@ def collect(fleet: Fleet, leftover: Leftover) -> Deployment:
         deployment = adopt(fleet, leftover.resource)
     if deployment is None:
         raise ValueError(f"{leftover.resource_name} is neither on record nor at a cloud")
-    return tear_down(fleet, deployment, f"gpu gc: {leftover.why}", failed=deployment.state in STARTING)
+    return tear_down(fleet, deployment, leftover.why)
 
 
 def forget_keys(fleet: Fleet) -> None:

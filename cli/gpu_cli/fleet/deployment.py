@@ -45,6 +45,17 @@ NEXT_STATES: Mapping[State, frozenset[State]] = {
 }
 
 
+ON_REQUEST = "gpu down"
+COMMAND_ENDED = "its command ended"
+ABANDONED = "the command that launched it was killed"
+ENDED_OUTSIDE = "ended outside gpu"
+BROKEN = "its supervisor died"
+ORDERLY_ENDS = frozenset(
+    {"idle", "deadline", "budget", "terminated", ON_REQUEST, COMMAND_ENDED, ABANDONED, ENDED_OUTSIDE}
+)
+"""Reasons that are no failure of a deployment that was ready."""
+
+
 @dataclass(frozen=True)
 class Deployment:
     """One row of the store. Times are seconds since the epoch, UTC; prices are for the whole deployment.
@@ -97,6 +108,15 @@ class Deployment:
     def is_live(self) -> bool:
         """It may hold something that bills."""
         return self.state in LIVE
+
+    def end_state(self) -> State:
+        """What it has come to, now that nothing of it is left: whoever writes that down says the same.
+
+        What ended before it was ready has failed, unless the user ended it.
+        """
+        if self.reason == ON_REQUEST or (self.ready_at is not None and self.reason in ORDERLY_ENDS):
+            return State.GONE
+        return State.FAILED
 
     def spent_usd(self, now: float) -> float:
         """Price x time from the launch to its end or to now."""

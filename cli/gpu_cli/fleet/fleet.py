@@ -6,8 +6,8 @@ from pathlib import Path
 
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.keys import Keys
-from gpu_cli.fleet.locks import Lock
 from gpu_cli.fleet.store import Store
+from gpu_cli.locks import Lock
 from gpu_cli.paths import Paths
 from gpu_providers import registry
 from gpu_providers.base import Provider, ProviderContext

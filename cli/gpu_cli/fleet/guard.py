@@ -21,12 +21,12 @@ from gpu_cli.fleet.deployment import STARTING, Deployment, State
 from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import lock_path, version_path
-from gpu_cli.fleet.locks import Lock, is_held
-from gpu_cli.fleet.reconcile import BROKEN, look, why_end
+from gpu_cli.fleet.reconcile import look, why_end
 from gpu_cli.fleet.recover import open_fleet
 from gpu_cli.fleet.stops import GUARD_GRACE_S
 from gpu_cli.fleet.store import StateMoved, StoreCorrupt
 from gpu_cli.fleet.teardown import tear_down
+from gpu_cli.locks import Lock, is_held
 from gpu_cli.paths import Paths
 from gpu_cli.ui.output import print_message
 from gpu_cli.ui.progress import Silent
@@ -84,8 +84,7 @@ class Guard:
 
     def _end(self, deployment: Deployment, reason: str) -> None:
         print_message(f"{deployment.resource_name}: ending it: {reason}")
-        failed = reason == BROKEN or deployment.state in STARTING
-        self._start(deployment, lambda fleet: _done(tear_down(fleet, deployment, reason, failed=failed)))
+        self._start(deployment, lambda fleet: _done(tear_down(fleet, deployment, reason)))
 
     def _see_through(self, deployment: Deployment) -> None:
         """A detached start: the rest of the way is short once it answers."""

@@ -10,9 +10,9 @@ from gpu_cli import __version__
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.locks import is_held
-from gpu_cli.fleet.state_files import kept_in
+from gpu_cli.locks import is_held
 from gpu_cli.paths import Paths
+from gpu_cli.state_files import kept_in
 
 START_DEADLINE_S = 20.0
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from gpu_cli.fleet.state_files import kept_in
+from gpu_cli.state_files import kept_in
 from gpu_providers.base import Secret
 
 

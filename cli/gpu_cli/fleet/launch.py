@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpu_cli.config import Limits
+from gpu_cli.config.settings import Limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import STARTING, Deployment, State
@@ -19,7 +19,7 @@ from gpu_cli.fleet.interrupt import shielded
 from gpu_cli.fleet.runtime import prepare_process, process_request, resource_name
 from gpu_cli.fleet.store import StateMoved, StoreCorrupt
 from gpu_cli.fleet.teardown import tear_down
-from gpu_cli.recipe import Recipe
+from gpu_cli.recipe.schema import Recipe
 from gpu_cli.ui.progress import Progress
 from gpu_cli.units import format_duration, format_usd
 from gpu_providers.base import Offer, Provider, Resource
@@ -264,7 +264,7 @@ def _cleanup(fleet: Fleet, deployment: Deployment, progress: Progress) -> Iterat
     except BaseException as error:
         with shielded():
             progress.note(f"ending {deployment.name}: {_why(error)}")
-            tear_down(fleet, _as_recorded(fleet, deployment), _why(error), failed=True)
+            tear_down(fleet, _as_recorded(fleet, deployment), _why(error))
         raise
 
 

@@ -8,10 +8,10 @@ from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.planner.rank import Plan
-from gpu_cli.recipe import Recipe
+from gpu_cli.recipe.schema import Recipe
 from gpu_providers import registry
 from gpu_providers.base import Offer
-from gpu_providers.errors import AuthError, InvalidRequest, ProviderError
+from gpu_providers.errors import AuthError, InvalidRequest, ProviderError, ProviderUnavailable
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,5 @@ def _ask_one(fleet: Fleet, recipe: Recipe, name: str) -> Sequence[Offer] | Provi
         return provider.offers(options) or provider.why_no_offers(options)
     except ProviderError as error:
         return error
+    except Exception as error:  # noqa: BLE001 - one bad plug-in must not keep the others from being asked
+        return ProviderUnavailable(f"{name} failed when asked for offers: {type(error).__name__}: {error}")

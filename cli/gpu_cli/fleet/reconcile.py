@@ -2,20 +2,15 @@
 
 from collections.abc import Sequence
 
-from gpu_cli.fleet.deployment import STARTING, Deployment, State
+from gpu_cli.fleet.deployment import ABANDONED, BROKEN, ENDED_OUTSIDE, ORDERLY_ENDS, STARTING, Deployment, State
 from gpu_cli.fleet.engine_log import diagnose, last_words
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import ensure_guard, guard_lives
-from gpu_cli.fleet.locks import is_held
-from gpu_cli.fleet.stops import overdue
+from gpu_cli.fleet.stops import GUARD_GRACE_S, overdue
 from gpu_cli.fleet.teardown import finish, tear_down
+from gpu_cli.locks import is_held
 from gpu_providers.base import ResourceState
 from gpu_providers.errors import NotFound, ProviderError
-
-BROKEN = "its supervisor died"
-ABANDONED = "the command that launched it was killed"
-
-_ENDS_AS_PLANNED = frozenset({"idle", "deadline", "terminated"})
 
 
 def settle(fleet: Fleet) -> Sequence[Deployment]:
@@ -28,7 +23,7 @@ def settle(fleet: Fleet) -> Sequence[Deployment]:
         deployment, state = look(fleet, deployment)
         reason = why_end(fleet, deployment, state)
         if reason and not guarded:
-            tear_down(fleet, deployment, reason, failed=reason == BROKEN or deployment.state in STARTING)
+            tear_down(fleet, deployment, reason)
     live = fleet.store.live()
     if live and not guarded:
         ensure_guard(fleet)
@@ -58,13 +53,15 @@ def why_end(fleet: Fleet, deployment: Deployment, state: ResourceState | None) -
         return ""
     if deployment.state in (State.DRAINING, State.TERMINATING):
         return deployment.reason or "interrupted"
+    if deployment.tied and not is_held(fleet.launch_lock_path(deployment.name)):
+        return ABANDONED
+    if deployment.launched_at is None:
+        return ""  # being prepared on this side: it bills nothing, and its limits do not run yet
     if limit := overdue(deployment, now):
         return limit
     if state is ResourceState.BROKEN:
         return BROKEN
-    if deployment.tied and not is_held(fleet.launch_lock_path(deployment.name)):
-        return ABANDONED
-    if deployment.state in STARTING and deployment.launched_at is not None and now >= deployment.start_deadline_at:
+    if deployment.state in STARTING and now >= deployment.start_deadline_at + GUARD_GRACE_S:
         return "start-deadline"
     return ""
 
@@ -72,16 +69,16 @@ def why_end(fleet: Fleet, deployment: Deployment, state: ResourceState | None) -
 def _ended(fleet: Fleet, deployment: Deployment) -> Deployment:
     """The cloud says that it is gone: the supervisor's last line says why, where the log has outlived it."""
     if deployment.state is State.TERMINATING:
-        return finish(fleet, deployment, failed=False)
+        return finish(fleet, deployment)
     lines = _log(fleet, deployment)
     reason, detail = last_words(lines)
     if reason == "engine-died" and (cause := diagnose(lines)):
         reason, detail = cause.code, cause.message
     if deployment.state in STARTING:
-        return finish(fleet, deployment, failed=True, reason=_joined(reason or "ended while it was starting", detail))
-    if reason in _ENDS_AS_PLANNED or not reason:
-        return finish(fleet, deployment, failed=False, reason=reason or _guess(deployment, fleet.clock.now()))
-    return finish(fleet, deployment, failed=True, reason=_joined(reason, detail))
+        return finish(fleet, deployment, reason=_joined(reason or "ended while it was starting", detail))
+    if not reason:
+        return finish(fleet, deployment, reason=_guess(deployment, fleet.clock.now()))
+    return finish(fleet, deployment, reason=reason if reason in ORDERLY_ENDS else _joined(reason, detail))
 
 
 def _log(fleet: Fleet, deployment: Deployment) -> Sequence[str]:
@@ -97,7 +94,7 @@ def _guess(deployment: Deployment, now: float) -> str:
         return limit
     if deployment.active_at is not None and now - deployment.active_at >= deployment.idle_s:
         return "idle"
-    return "ended outside gpu"
+    return ENDED_OUTSIDE
 
 
 def _joined(reason: str, detail: str) -> str:

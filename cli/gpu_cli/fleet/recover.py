@@ -8,8 +8,8 @@ from pathlib import Path
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.locks import Lock, released
 from gpu_cli.fleet.store import NameTaken, Store, StoreCorrupt
+from gpu_cli.locks import Lock, released
 from gpu_cli.paths import Paths
 from gpu_providers.base import RESOURCE_PREFIX, Kind, Provider, Resource
 from gpu_providers.errors import ProviderError

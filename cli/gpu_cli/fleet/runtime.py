@@ -13,10 +13,10 @@ from gpu_cli.engine.build import build_for
 from gpu_cli.engine.environment import Engines
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.state_files import kept_in
 from gpu_cli.paths import shipped
 from gpu_cli.planner.engine_args import engine_args
-from gpu_cli.recipe import Recipe
+from gpu_cli.recipe.schema import Recipe
+from gpu_cli.state_files import kept_in
 from gpu_cli.ui.progress import Progress
 from gpu_cli.weights.fetch import fetch
 from gpu_providers.base import RESOURCE_PREFIX, LaunchRequest, Offer, Secret

@@ -11,7 +11,7 @@ from typing import Any
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import LIVE, NEXT_STATES, Deployment, State
-from gpu_cli.fleet.state_files import unwritable
+from gpu_cli.state_files import unwritable
 from gpu_providers.base import Kind
 
 SCHEMA_VERSION = 1

@@ -1,22 +1,22 @@
 """The end of a deployment: destroyed, and verified gone by the cloud's own word."""
 
 import contextlib
+from dataclasses import replace
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet.deployment import Deployment, State
+from gpu_cli.fleet.deployment import ON_REQUEST, Deployment, State
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.locks import is_held
 from gpu_cli.fleet.store import StateMoved, StoreCorrupt
+from gpu_cli.locks import is_held
 from gpu_providers.base import Provider
-from gpu_providers.errors import NotFound, ProviderError, RateLimited
+from gpu_providers.errors import AuthError, InvalidRequest, NotFound, ProviderError, RateLimited
 
 VERIFY_DEADLINE_S = 300.0
 LAUNCHER_DEADLINE_S = 120.0
-ON_REQUEST = "gpu down"
 
 
-def tear_down(fleet: Fleet, deployment: Deployment, reason: str, *, failed: bool = False) -> Deployment:
+def tear_down(fleet: Fleet, deployment: Deployment, reason: str) -> Deployment:
     """End it and come back when the cloud says that nothing is left. Safe to repeat, and to run twice at once.
 
     Raises UserError CLEANUP_UNCONFIRMED when the cloud has not said so in time: the guard goes on trying.
@@ -28,7 +28,7 @@ def tear_down(fleet: Fleet, deployment: Deployment, reason: str, *, failed: bool
         raise
     if deployment.is_live:
         destroy(fleet, deployment)
-        deployment = finish(fleet, deployment, failed=failed)
+        deployment = finish(fleet, deployment)
     return deployment
 
 
@@ -61,6 +61,9 @@ def destroy(fleet: Fleet, deployment: Deployment) -> None:
                 return
         except RateLimited as error:
             pause_s, last_word = error.retry_after_s, error.message
+        except (AuthError, InvalidRequest) as error:  # asking again would be answered the same
+            last_word = error.message
+            break
         except ProviderError as error:
             last_word = error.message
         fleet.clock.sleep(pause_s)
@@ -73,26 +76,15 @@ def destroy(fleet: Fleet, deployment: Deployment) -> None:
     )
 
 
-def finish(fleet: Fleet, deployment: Deployment, *, failed: bool, reason: str = "") -> Deployment:
-    """Write down that it is gone; the caller has the cloud's word for it.
-
-    What ended before it was ready has failed, also when another process than the one that knew it comes to write it.
-    """
-    now, why = fleet.clock.now(), reason or deployment.reason
-    failed = failed or (deployment.ready_at is None and why != ON_REQUEST)
+def finish(fleet: Fleet, deployment: Deployment, *, reason: str = "") -> Deployment:
+    """Write down that it is gone; the caller has the cloud's word for it. `reason` is for one that ended by itself."""
+    now, ended = fleet.clock.now(), replace(deployment, reason=reason or deployment.reason)
     try:
         deployment = fleet.store.move(
-            deployment,
-            State.FAILED if failed else State.GONE,
-            at=now,
-            ended_at=now,
-            reason=why,
-            note=reason,
+            deployment, ended.end_state(), at=now, ended_at=now, reason=ended.reason, note=reason
         )
     except StateMoved as moved:
-        if not moved.actual.is_live:
-            return moved.actual
-        return finish(fleet, moved.actual, failed=failed, reason=reason)
+        return finish(fleet, moved.actual, reason=reason) if moved.actual.is_live else moved.actual
     fleet.keys.forget(deployment.resource_name)
     return deployment
 

@@ -6,10 +6,10 @@ from gpu_cli.fleet.deployment import STARTING, Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import ensure_guard
 from gpu_cli.fleet.launch import Wanted, launch, watch_start
-from gpu_cli.fleet.locks import Lock
 from gpu_cli.fleet.offers import ask, nothing_fits
 from gpu_cli.fleet.reconcile import look, why_end
 from gpu_cli.fleet.teardown import tear_down
+from gpu_cli.locks import Lock
 from gpu_cli.planner.rank import Plan, rank
 from gpu_cli.ui.progress import Progress
 
@@ -68,11 +68,11 @@ def _resume(fleet: Fleet, wanted: Wanted, progress: Progress) -> Deployment | No
     # This process holds the launch lock now, so that a start tied to a killed launcher can be taken over.
     if reason := why_end(fleet, deployment, state):
         progress.stage("clearing")
-        tear_down(fleet, deployment, reason, failed=deployment.state in STARTING)
+        tear_down(fleet, deployment, reason)
         return None
     _check_same(deployment, wanted)
     if deployment.state in STARTING and not deployment.resource_id:
-        tear_down(fleet, deployment, "its launch was cut short", failed=True)
+        tear_down(fleet, deployment, "its launch was cut short")
         return None
     ensure_guard(fleet)
     if deployment.state in STARTING and wanted.wait:

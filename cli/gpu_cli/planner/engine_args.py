@@ -1,6 +1,6 @@
 """The command line of the engine for a recipe."""
 
-from gpu_cli.recipe import Recipe
+from gpu_cli.recipe.schema import Recipe
 
 GUARD_MIDDLEWARE = "guard_middleware.GuardMiddleware"
 _POLLED_ROUTES = "/health,/metrics,/v1/models,/_gpu/supervisor"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gpu_cli.recipe import Recipe
+from gpu_cli.recipe.schema import Recipe
 from gpu_cli.units import format_usd
 from gpu_providers.base import Offer
 from gpu_providers.gpus import canonical

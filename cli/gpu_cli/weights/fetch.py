@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from gpu_cli.engine.environment import Engine
-from gpu_cli.engine.lock import exclusive
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
+from gpu_cli.locks import exclusive
 from gpu_cli.ui.progress import Progress
 from gpu_cli.weights.fetch_process import Failure, Fetched, run_fetcher
 from gpu_cli.weights.kept import Kept, Weights, local_weights, missing_of

@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from gpu_cli.engine_flags import check_engine_arg, check_engine_variable
+from gpu_cli.recipe.engine_flags import check_engine_arg, check_engine_variable
 from gpu_cli.units import format_duration, parse_duration, parse_usd, plain_usd
 from gpu_cli.weights.source import Scheme, Source
 
@@ -140,7 +140,7 @@ class RecipeLimits(_Section):
 
 
 class Recipe(_Section):
-    """One recipe, checked. Made by `recipe_files`, which knows the names and paths of recipes."""
+    """One recipe, checked. Made by `files.py`, which knows the names and paths of recipes."""
 
     name: Annotated[str, AfterValidator(check_name)]
     description: str = ""

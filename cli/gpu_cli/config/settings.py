@@ -16,7 +16,7 @@ from gpu_cli.paths import Paths
 from gpu_cli.units import format_duration, parse_duration, parse_usd, plain_usd
 
 if TYPE_CHECKING:  # settings are often wanted without a recipe, and pydantic takes long to import
-    from gpu_cli.recipe import Recipe
+    from gpu_cli.recipe.schema import Recipe
 
 PROJECT_FILE = "gpu.config.yaml"
 BAD_CONFIG = "bad-config"
@@ -122,7 +122,7 @@ class Settings:
         """A variable that is set to nothing is not set. Raises UserError `bad-config` for what makes no sense,
         naming the variable, or the file and line.
         """
-        from gpu_cli.config_files import project_file, read_config, user_file
+        from gpu_cli.config.files import project_file, read_config, user_file
 
         environment = {
             key.name: parse_text(key, environ[key.variable], place=key.variable, code=BAD_CONFIG)

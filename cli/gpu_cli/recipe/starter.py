@@ -5,8 +5,8 @@ from pathlib import Path
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.recipe import DEFAULT_CONCURRENCY, DEFAULT_ENGINE_VERSION, check_name
-from gpu_cli.recipe_files import parse_recipe
+from gpu_cli.recipe.files import parse_recipe
+from gpu_cli.recipe.schema import DEFAULT_CONCURRENCY, DEFAULT_ENGINE_VERSION, check_name
 from gpu_cli.weights.source import Scheme, Source
 from gpu_cli.write_file import write_text
 

@@ -11,7 +11,7 @@ from gpu_cli.exits import Exit
 from gpu_cli.paths import Paths, shipped
 
 if TYPE_CHECKING:  # completing a name in the shell must not wait for pydantic
-    from gpu_cli.recipe import Recipe
+    from gpu_cli.recipe.schema import Recipe
 
 PROJECT_RECIPE = "gpu.yaml"
 BAD_RECIPE = "bad-recipe"
@@ -83,8 +83,8 @@ def parse_recipe(text: str, path: Path, *, shown: str, known_providers: Collecti
     """The recipe that this text is, as if read from `path`, an absolute one. Raises BadFile `bad-recipe`."""
     from pydantic import ValidationError
 
-    from gpu_cli.recipe import Recipe
-    from gpu_cli.recipe_problems import provider_problems, schema_problems
+    from gpu_cli.recipe.problems import provider_problems, schema_problems
+    from gpu_cli.recipe.schema import Recipe
     from gpu_cli.yaml_file import BadFile, Problem, parse_mapping
 
     said = parse_mapping(text, file=shown, code=BAD_RECIPE)
@@ -130,7 +130,7 @@ def _project_file(cwd: Path) -> Path:
 
 def _with_name(values: Mapping[str, object], path: Path) -> Mapping[str, object]:
     """A recipe without a name is called like its file, a `gpu.yaml` like its folder."""
-    from gpu_cli.recipe import slug
+    from gpu_cli.recipe.schema import slug
 
     if values.get("name") is not None:
         return values

@@ -2,11 +2,14 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gpu_cli.fleet.state_files import kept_in
+from gpu_cli.state_files import kept_in
+
+_POLL_S = 0.2
 
 
 class Lock:
@@ -15,6 +18,15 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
+
+    @property
+    def descriptor(self) -> int:
+        """Of the file, while it is held. A child that is given it keeps the lock until it ends too, so that what a
+        killed parent leaves running still counts as the holder.
+        """
+        if self._descriptor is None:
+            raise RuntimeError(f"{self.path} is not held")
+        return self._descriptor
 
     def try_acquire(self) -> bool:
         """Take it if no one has it. Never waits. Raises UserError when its file cannot be made."""
@@ -47,8 +59,35 @@ def is_held(path: Path) -> bool:
 
 @contextmanager
 def released(lock: Lock) -> Iterator[Lock]:
-    """Give an acquired lock back at the end of the block."""
+    """Give the lock back at the end of the block, if it was acquired."""
     try:
         yield lock
     finally:
         lock.release()
+
+
+@contextmanager
+def exclusive(
+    path: Path,
+    *,
+    deadline_s: float,
+    waiting: Callable[[], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[int]:
+    """Hold the lock for the block; yields its descriptor.
+
+    Calls `waiting` once when someone else has it. Raises TimeoutError after `deadline_s`.
+    """
+    with released(Lock(path)) as lock:
+        if not lock.try_acquire():
+            waiting()
+            _wait_for(lock, deadline_s, sleep)
+        yield lock.descriptor
+
+
+def _wait_for(lock: Lock, deadline_s: float, sleep: Callable[[float], None]) -> None:
+    for _ in range(int(deadline_s / _POLL_S)):
+        sleep(_POLL_S)
+        if lock.try_acquire():
+            return
+    raise TimeoutError(f"no lock after {deadline_s:.0f} s")

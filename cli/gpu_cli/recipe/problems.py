@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ValidationError
 
 from gpu_cli.did_you_mean import closest, did_you_mean
-from gpu_cli.recipe import Engine, Gpu, Recipe, RecipeLimits
+from gpu_cli.recipe.schema import Engine, Gpu, Recipe, RecipeLimits
 from gpu_cli.yaml_file import Place, Problem, YamlMapping, place_text
 
 if TYPE_CHECKING:  # pydantic leaves this type out at run time

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from gpu_cli.recipe import Recipe
+from gpu_cli.recipe.schema import Recipe
 
 
 def recipe_yaml(recipe: Recipe) -> str:

@@ -1,0 +1,1 @@
+"""Settings: what holds for a launch, and who said so."""
