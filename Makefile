@@ -41,13 +41,16 @@ clean:
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("gpu needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv $(VENV)
+	@echo "making $(VENV)" >&2
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml $(VENV)/bin/python
-	$(PIP) install -e .
+	@echo "installing gpu" >&2
+	@$(PIP) install -e .
 	@touch $@
 
 $(VENV)/.test-installed: pyproject.toml tests/requirements.lock $(VENV)/bin/python
-	$(PIP) install -r tests/requirements.lock
-	$(PIP) install --no-deps -e .
+	@echo "installing gpu and what its tests need" >&2
+	@$(PIP) install -r tests/requirements.lock
+	@$(PIP) install --no-deps -e .
 	@touch $@ $(VENV)/.installed

@@ -88,15 +88,13 @@ class Guard:
 
     def _see_through(self, deployment: Deployment) -> None:
         """A detached start: the rest of the way is short once it answers."""
-        from gpu_cli.fleet.launch import watch_start  # slow to import, and `gpu up` waits for the guard's start
+        from gpu_cli.fleet.start import watch_start  # slow to import, and `gpu up` waits for the guard's start
 
         if is_held(self._fleet.launch_lock_path(deployment.name)) or not self._client(deployment).is_healthy():
             return
         self._start(
             deployment,
-            lambda fleet: _done(
-                watch_start(fleet, deployment, Silent(), tied=False, start_deadline_at=deployment.start_deadline_at)
-            ),
+            lambda fleet: _done(watch_start(fleet, deployment, Silent(), tied=False)),
         )
 
     def _start(self, deployment: Deployment, work: Callable[[Fleet], None]) -> None:

@@ -1,7 +1,5 @@
 """Starting the guard, and knowing that it lives. The guard itself is in `guard.py`."""
 
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +13,7 @@ from gpu_cli.paths import Paths
 from gpu_cli.state_files import kept_in
 
 START_DEADLINE_S = 20.0
+GUARD_MODULE = "gpu_cli.fleet.guard"
 
 
 def lock_path(paths: Paths) -> Path:
@@ -39,21 +38,41 @@ def guard_lives(paths: Paths) -> bool:
 
 def ensure_guard(fleet: Fleet) -> None:
     """Come back with a guard of this version at work. Raises UserError when none can be started."""
+    await_guard(fleet, call_guard(fleet))
+
+
+def call_guard(fleet: Fleet) -> "subprocess.Popen[bytes] | None":
+    """Start a guard unless one of this version is at work; `await_guard` must follow."""
     if guard_lives(fleet.paths):
         if _running_version(fleet.paths) == __version__:
-            return
+            return None
         _stop_old(fleet)
-    _start(fleet)
+    return _start(fleet)
 
 
-def _start(fleet: Fleet) -> None:
+def await_guard(fleet: Fleet, called: "subprocess.Popen[bytes] | None") -> None:
+    """Come back when the guard that was called is at work. Raises UserError when it does not get there."""
+    give_up_at = fleet.clock.now() + START_DEADLINE_S
+    while called and not (guard_lives(fleet.paths) and _running_version(fleet.paths) == __version__):
+        # Status 0: another process's guard has won the lock, and is on its way.
+        if fleet.clock.now() > give_up_at or called.poll() not in (None, 0):
+            raise UserError(
+                Exit.LAUNCH_FAILED,
+                "no-guard",
+                "the guard, which ends what would otherwise be forgotten, does not start",
+                hint=f"see {guard_log_path(fleet.paths)}",
+            )
+        fleet.clock.sleep(0.05)
+
+
+def _start(fleet: Fleet) -> "subprocess.Popen[bytes]":
     log = guard_log_path(fleet.paths)
     with kept_in(log):
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         output = log.open("ab")
     with output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gpu_cli.fleet.guard"],
+        return subprocess.Popen(
+            [sys.executable, "-m", GUARD_MODULE],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -61,17 +80,6 @@ def _start(fleet: Fleet) -> None:
             env=dict(fleet.environ),
             start_new_session=True,
         )
-    give_up_at = fleet.clock.now() + START_DEADLINE_S
-    while not (guard_lives(fleet.paths) and _running_version(fleet.paths)):
-        # Another process's guard may have won the lock: then ours has ended, and all is well.
-        if fleet.clock.now() > give_up_at or (process.poll() not in (None, 0)):
-            raise UserError(
-                Exit.LAUNCH_FAILED,
-                "no-guard",
-                "the guard, which ends what would otherwise be forgotten, does not start",
-                hint=f"see {log}",
-            )
-        fleet.clock.sleep(0.05)
 
 
 def _running_version(paths: Paths) -> str:
@@ -88,11 +96,16 @@ def _recorded(paths: Paths) -> tuple[int, str]:
 
 
 def _stop_old(fleet: Fleet) -> None:
-    """A guard of another version hands over: it holds the lock, so its pid is its own."""
+    """A guard of another version hands over. The pid on record may be older than it, so it has to be proven."""
+    import psutil
+
     pid, _ = _recorded(fleet.paths)
-    if not pid:
+    try:
+        process = psutil.Process(pid)
+        if GUARD_MODULE in process.cmdline():
+            process.terminate()
+    except psutil.Error:
         return
-    os.kill(pid, signal.SIGTERM)
     give_up_at = fleet.clock.now() + START_DEADLINE_S
     while guard_lives(fleet.paths) and fleet.clock.now() < give_up_at:
         fleet.clock.sleep(0.05)

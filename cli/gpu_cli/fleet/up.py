@@ -5,9 +5,10 @@ from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import STARTING, Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import ensure_guard
-from gpu_cli.fleet.launch import Wanted, launch, watch_start
+from gpu_cli.fleet.launch import Wanted, launch
 from gpu_cli.fleet.offers import ask, nothing_fits
 from gpu_cli.fleet.reconcile import look, why_end
+from gpu_cli.fleet.start import watch_start
 from gpu_cli.fleet.teardown import tear_down
 from gpu_cli.locks import Lock
 from gpu_cli.planner.rank import Plan, rank
@@ -76,9 +77,7 @@ def _resume(fleet: Fleet, wanted: Wanted, progress: Progress) -> Deployment | No
         return None
     ensure_guard(fleet)
     if deployment.state in STARTING and wanted.wait:
-        return watch_start(
-            fleet, deployment, progress, tied=wanted.tied, start_deadline_at=deployment.start_deadline_at
-        )
+        return watch_start(fleet, deployment, progress, tied=wanted.tied)
     return deployment
 
 

@@ -1,0 +1,172 @@
+"""The start of a deployment that has been launched: until it is ready and its stops are confirmed, or gone again."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_cli.fleet.deployment import STARTING, Deployment, State
+from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard_process import ensure_guard
+from gpu_cli.fleet.health import NotHealthy, Start, wait_until_healthy
+from gpu_cli.fleet.interrupt import shielded
+from gpu_cli.fleet.store import StateMoved, StoreCorrupt
+from gpu_cli.fleet.teardown import tear_down
+from gpu_cli.ui.progress import Progress
+from gpu_providers.base import Provider
+from gpu_providers.errors import ProviderError
+
+CONFIRM_DEADLINE_S = 20.0
+FRESH_S = 60.0
+"""An engine that streams at full speed can keep a supervisor on two cores from writing for a dozen seconds."""
+
+
+def watch_start(fleet: Fleet, deployment: Deployment, progress: Progress, *, tied: bool) -> Deployment:
+    """See a launched deployment through to ready, or tear it down and raise the UserError that says why."""
+    try:
+        with cleaned_up(fleet, deployment, progress):
+            return _until_ready(fleet, deployment, progress, tied=tied)
+    except NotHealthy as error:
+        raise error.as_user_error(f"log: {log_path(fleet, deployment)}") from error
+
+
+def log_path(fleet: Fleet, deployment: Deployment) -> Path:
+    """Where the log of a deployment that failed is kept: its own machine's copy ends with the machine."""
+    return fleet.paths.state / "logs" / f"{deployment.resource_name}.log"
+
+
+def _until_ready(fleet: Fleet, deployment: Deployment, progress: Progress, *, tied: bool) -> Deployment:
+    provider, name = fleet.provider(deployment.provider), deployment.resource_name
+    key = fleet.keys.read(name)
+    if key is None:
+        raise UserError(Exit.NEVER_HEALTHY, "no-key", f"the API key of {deployment.name} is not on this machine")
+    with EngineClient(deployment.endpoint, key) as client:
+        start = Start(
+            provider=provider,
+            resource_id=deployment.resource_id,
+            client=client,
+            model=deployment.model,
+            deadline_at=deployment.start_deadline_at,
+            clock=fleet.clock,
+            progress=progress,
+            check_still_wanted=lambda: _still_wanted(fleet, name),
+            engine_runs=lambda: _loading(fleet, name),
+        )
+        try:
+            wait_until_healthy(start)
+        except NotHealthy:
+            _keep_log(fleet, provider, deployment)
+            raise
+        progress.stage("stops")
+        _confirm_supervisor(fleet, client, deployment)
+    ensure_guard(fleet)
+    return _ready(fleet, _still_wanted(fleet, name), tied=tied)
+
+
+def _ready(fleet: Fleet, deployment: Deployment, *, tied: bool) -> Deployment:
+    """Another process may have watched the same start (`gpu wait` beside the guard): the first one wins."""
+    if deployment.state is State.BOOTING:
+        deployment = advance(fleet, deployment, State.LOADING)
+    if deployment.state is State.READY:
+        return deployment
+    now = fleet.clock.now()
+    return advance(fleet, deployment, State.READY, ready_at=now, active_at=now, supervisor_armed=True, tied=tied)
+
+
+def _loading(fleet: Fleet, name: str) -> None:
+    deployment = fleet.store.get(name)
+    if deployment.state is State.BOOTING:
+        advance(fleet, deployment, State.LOADING)
+
+
+def advance(fleet: Fleet, deployment: Deployment, to: State, **changes: Any) -> Deployment:
+    """One step towards ready, unless another process took it, or ended the deployment (UserError)."""
+    try:
+        return fleet.store.move(deployment, to, at=fleet.clock.now(), **changes)
+    except StateMoved:
+        return _still_wanted(fleet, deployment.resource_name)
+
+
+def _still_wanted(fleet: Fleet, name: str) -> Deployment:
+    """Raises UserError when someone (`gpu down`, the guard) is ending it or has ended it."""
+    deployment = fleet.store.get(name)
+    if deployment.state in STARTING or deployment.state is State.READY:
+        return deployment
+    limit = deployment.reason in ("deadline", "budget")
+    status = Exit.LIMIT_REACHED if limit else Exit.NEVER_HEALTHY
+    why = deployment.reason or str(deployment.state)
+    raise UserError(status, "ended-while-starting", f"{deployment.name} was ended while it was starting ({why})")
+
+
+def _confirm_supervisor(fleet: Fleet, client: EngineClient, deployment: Deployment) -> None:
+    """The supervisor's own word that it runs and knows its limits. Raises UserError when it does not come."""
+    give_up_at = fleet.clock.now() + CONFIRM_DEADLINE_S
+    said = "no answer"
+    while fleet.clock.now() < give_up_at:
+        try:
+            status = client.supervisor()
+        except (EngineUnreachable, EngineRefused) as error:
+            said = str(error)
+        else:
+            if _is_armed(status, deployment, fleet.clock.now()):
+                return
+            said = f"it says {dict(status)}"
+        fleet.clock.sleep(0.3)
+    raise UserError(
+        Exit.NEVER_HEALTHY,
+        "stops-unconfirmed",
+        f"the supervisor of {deployment.name} did not confirm what will end it: {said}",
+        hint="nothing that cannot end itself is left running; try again, and report it if it happens again",
+    )
+
+
+def _is_armed(status: Mapping[str, Any], deployment: Deployment, now: float) -> bool:
+    """Whether it is alive, and will end the deployment at the same idleness and no later than the deadline."""
+    try:
+        left_s = float(status["deadline_s"]) - float(status["elapsed_s"])
+        fresh = float(status["beat_age_s"]) <= FRESH_S
+    except (KeyError, TypeError, ValueError):
+        return False
+    in_time = now + left_s <= deployment.deadline_at + FRESH_S
+    return fresh and in_time and status.get("idle_s") == deployment.idle_s and status.get("reason") is None
+
+
+@contextlib.contextmanager
+def cleaned_up(fleet: Fleet, deployment: Deployment, progress: Progress) -> Iterator[None]:
+    """Whatever goes wrong inside, Ctrl-C included: nothing is left running."""
+    try:
+        yield
+    except BaseException as error:
+        with shielded():
+            progress.note(f"ending {deployment.name}: {_why(error)}")
+            tear_down(fleet, _as_recorded(fleet, deployment), _why(error))
+        raise
+
+
+def _as_recorded(fleet: Fleet, deployment: Deployment) -> Deployment:
+    """What the store knows by now; a store that fails must not keep us from destroying what we know ourselves."""
+    with contextlib.suppress(UserError, StoreCorrupt):
+        return fleet.store.get(deployment.resource_name)
+    return deployment
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, NotHealthy):
+        return f"{error.diagnosis.code}: {error.diagnosis.message}"
+    if isinstance(error, UserError):
+        return f"{error.code}: {error.message}"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+
+
+def _keep_log(fleet: Fleet, provider: Provider, deployment: Deployment) -> None:
+    path = log_path(fleet, deployment)
+    try:
+        lines = list(provider.logs(deployment.resource_id))
+    except ProviderError as error:
+        lines = [f"the log could not be read: {error}"]
+    with contextlib.suppress(OSError):  # a full disk: the failure itself is what the user has to hear of
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_text("\n".join(lines) + "\n")
