@@ -12,7 +12,7 @@ import yaml
 from conftest import WriteRecipe
 from driver import Gpu
 
-from gpu_cli.config.settings import KEYS
+from gpu_cli.config.keys import KEYS
 from gpu_cli.exits import Exit
 from gpu_cli.recipe.files import parse_recipe
 

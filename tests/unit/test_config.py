@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_cli.config.files import project_file, read_config, set_value, unset_value, user_file
-from gpu_cli.config.settings import BUDGET_USD, IDLE, KEYS, MAX_PRICE, PROVIDER, TTL, Limits, Settings, resolve_limits
+from gpu_cli.config.keys import BUDGET_USD, IDLE, KEYS, MAX_PRICE, PROVIDER, TTL
+from gpu_cli.config.settings import Limits, Settings, resolve_limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.paths import Paths

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gpu_cli.commands.config import config_app
-from gpu_cli.config.settings import KEYS
+from gpu_cli.config.keys import KEYS
 from gpu_cli.errors import UserError
 
 

@@ -17,7 +17,7 @@ config_app = typer.Typer(
 
 
 def _complete_key(incomplete: str) -> list[str]:
-    from gpu_cli.config.settings import KEYS
+    from gpu_cli.config.keys import KEYS
 
     return [name for name in KEYS if name.startswith(incomplete)]
 
@@ -33,7 +33,7 @@ def list_settings(context: typer.Context, as_json: AsJson = False) -> None:
     """List the settings. The strongest saying holds: flag, environment, recipe, project file, user file, default."""
     if context.invoked_subcommand:
         return
-    from gpu_cli.config.settings import KEYS
+    from gpu_cli.config.keys import KEYS
     from gpu_cli.ui.output import Result, Table, show
 
     settings = _settings()
@@ -114,7 +114,7 @@ def _settings() -> "Settings":
 
 def _file(project: bool) -> Path:
     from gpu_cli.config.files import project_file, user_file
-    from gpu_cli.config.settings import PROJECT_FILE
+    from gpu_cli.config.keys import PROJECT_FILE
     from gpu_cli.paths import Paths
 
     cwd = Path.cwd()

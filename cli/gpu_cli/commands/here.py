@@ -43,7 +43,8 @@ def the_wanted(
     Without `name` it is called like the recipe, with `unique` behind it. `flags` has the text of each flag by its
     setting's name, `provider` among them. Raises UserError BAD_INPUT.
     """
-    from gpu_cli.config.settings import PROVIDER, Settings, resolve_limits
+    from gpu_cli.config.keys import PROVIDER
+    from gpu_cli.config.settings import Settings, resolve_limits
     from gpu_cli.fleet.launch import Wanted
     from gpu_cli.recipe.files import find_recipe
     from gpu_providers import registry

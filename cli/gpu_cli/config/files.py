@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpu_cli.config.settings import BAD_CONFIG, KEYS, PROJECT_FILE, Key
+from gpu_cli.config.keys import BAD_CONFIG, KEYS, PROJECT_FILE, Key
 from gpu_cli.did_you_mean import did_you_mean
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
