@@ -31,7 +31,7 @@ def load(name: str, context: ProviderContext) -> Provider:
     try:
         factory = points[name].load()
         provider = factory(context)
-    except Exception as error:  # a plug-in's import may fail in any way
+    except (Exception, SystemExit) as error:  # a plug-in's import may fail in any way
         raise ProviderUnavailable(
             f"provider {name!r} cannot be loaded: {type(error).__name__}: {error}",
             hint=f"reinstall or remove the package that provides it ({points[name].value})",

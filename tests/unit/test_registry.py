@@ -16,6 +16,7 @@ Install = Callable[[str], str]
 GOOD = "from gpu_providers.local.provider import LocalProvider as Provider"
 BROKEN = {
     "import": "raise RuntimeError('the SDK is too old')",
+    "import that ends the program": "raise SystemExit('no SDK')",
     "syntax": "class Provider(",
     "missing attribute": "",
     "not a provider": "Provider = dict",

@@ -54,8 +54,8 @@ class Start:
 def wait_until_healthy(start: Start) -> None:
     """Returns when a completion came back. Raises NotHealthy, or what `check_still_wanted` raises."""
     start.progress.stage("start")
-    reached, seen_running = Milestone("start", ""), False
-    moved_at = start.clock.now()
+    last_seen: tuple[Milestone, Sequence[str]] | None = None
+    moved_at, seen_running = start.clock.now(), False
     while not start.client.is_healthy():
         start.check_still_wanted()
         lines = _log(start)
@@ -65,9 +65,9 @@ def wait_until_healthy(start: Start) -> None:
         if lines and not seen_running:
             seen_running = True
             start.engine_runs()
-        now_at = milestone(lines)
-        if now_at != reached:
-            reached, moved_at = now_at, start.clock.now()
+        reached = milestone(lines)
+        if (reached, lines[-1:]) != last_seen:
+            last_seen, moved_at = (reached, lines[-1:]), start.clock.now()
         start.progress.stage(reached.stage)
         start.progress.detail(reached.detail)
         _check_time(start, moved_at, lines)
