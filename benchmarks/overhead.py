@@ -76,7 +76,9 @@ class Home:
         cache.mkdir(parents=True, exist_ok=True)
         (folder / "cache").symlink_to(cache, target_is_directory=True)
         self.folder = folder
-        self._environ = {**os.environ, "GPU_HOME": str(folder), "NO_COLOR": "1"}
+        # Modules are compiled, as an installation has them, also where the environment says not to keep that.
+        compiled = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        self._environ = {**compiled, "GPU_HOME": str(folder), "NO_COLOR": "1"}
 
     def gpu(self, *arguments: str) -> str:
         """stdout of one run, which has to work."""

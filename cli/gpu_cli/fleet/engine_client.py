@@ -67,7 +67,7 @@ class EngineClient:
 
     def complete(self, model: str, *, timeout_s: float) -> str:
         """A few tokens of one completion. Raises EngineRefused when they do not come."""
-        request = {"model": model, "prompt": CANARY_PROMPT, "max_tokens": 4, "temperature": 0}
+        request = {"model": model, "prompt": CANARY_PROMPT, "max_tokens": 2, "temperature": 0}
         answer = self._json("POST", "/v1/completions", json=request, timeout=timeout_s)
         try:
             return str(answer["choices"][0]["text"])

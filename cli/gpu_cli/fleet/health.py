@@ -12,7 +12,7 @@ from gpu_cli.ui.progress import Progress
 from gpu_providers.base import Provider, ResourceState
 from gpu_providers.errors import NotFound, ProviderError
 
-POLL_S = 0.2
+POLL_S = 0.1
 NO_PROGRESS_S = 900.0
 """A start that neither logs nor answers for this long has stopped: big loads are slow, but they say so."""
 CANARY_TIMEOUT_S = 120.0
