@@ -33,3 +33,22 @@ Ttl = Annotated[str | None, typer.Option("--ttl", help="End it after so long, wh
 Budget = Annotated[str | None, typer.Option("--budget", help="End it when it has cost so many US dollars.")]
 MaxPrice = Annotated[str | None, typer.Option("--max-price", help="Pay at most so many US dollars an hour.")]
 StartDeadline = Annotated[str | None, typer.Option("--start-deadline", help="Give up if not healthy after so long.")]
+
+
+def flags_by_setting(
+    provider: str | None,
+    idle: str | None,
+    ttl: str | None,
+    budget: str | None,
+    max_price: str | None,
+    start_deadline: str | None,
+) -> dict[str, str | None]:
+    """What was given with the flags of a launch, by the name of the setting that each stands for."""
+    return {
+        "provider": provider,
+        "idle": idle,
+        "ttl": ttl,
+        "budget_usd": budget,
+        "max_price_usd_per_hour": max_price,
+        "start_deadline": start_deadline,
+    }

@@ -15,6 +15,7 @@ from gpu_cli.commands.options import (
     StartDeadline,
     Ttl,
     complete_recipe,
+    flags_by_setting,
 )
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
@@ -51,14 +52,7 @@ def run(
         raise UserError(
             Exit.BAD_INPUT, "no-command", f"no command is called {command[0]!r}", hint="nothing was started"
         )
-    flags = {
-        "provider": provider,
-        "idle": idle,
-        "ttl": ttl,
-        "budget_usd": budget,
-        "max_price_usd_per_hour": max_price,
-        "start_deadline": start_deadline,
-    }
+    flags = flags_by_setting(provider, idle, ttl, budget, max_price, start_deadline)
     wanted, only = the_wanted(recipe, name, flags, tied=True, unique=f"run-{secrets.token_hex(2)}")
     with open_here() as fleet:
         status = _run(fleet, wanted, only, command)

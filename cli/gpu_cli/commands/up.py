@@ -14,6 +14,7 @@ from gpu_cli.commands.options import (
     StartDeadline,
     Ttl,
     complete_recipe,
+    flags_by_setting,
 )
 from gpu_cli.ui.output import Result, show
 
@@ -43,14 +44,7 @@ def up(
     """Bring up a recipe and print its OpenAI base_url; one that runs already is used as it is."""
     from gpu_cli.commands.here import open_here, the_wanted
 
-    flags = {
-        "provider": provider,
-        "idle": idle,
-        "ttl": ttl,
-        "budget_usd": budget,
-        "max_price_usd_per_hour": max_price,
-        "start_deadline": start_deadline,
-    }
+    flags = flags_by_setting(provider, idle, ttl, budget, max_price, start_deadline)
     wanted, only = the_wanted(recipe, name, flags, wait=wait)
     with open_here() as fleet:
         result = _dry_run(fleet, wanted, only) if dry_run else _up(fleet, wanted, only, show_key=show_key)
