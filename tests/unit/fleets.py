@@ -47,7 +47,7 @@ class Cloud(Provider):
         self.terminates = True
         self.terminated: list[str] = []
 
-    def add(self, name: str, state: ResourceState = ResourceState.RUNNING, **labels: str) -> Resource:
+    def add(self, name: str, /, state: ResourceState = ResourceState.RUNNING, **labels: str) -> Resource:
         resource = Resource("cloud", f"id-{name}", name, state, "http://cloud", 2.0, datetime.now(UTC), labels, "")
         self.resources[name] = resource
         return resource

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.reconcile import look, why_end
-from gpu_cli.fleet.recover import adopt
-from gpu_cli.fleet.teardown import tear_down
+from gpu_cli.fleet.recover import adopt, described
+from gpu_cli.fleet.teardown import destroy, tear_down
 from gpu_providers.base import Resource
 from gpu_providers.errors import ProviderError
 
@@ -47,14 +47,18 @@ def survey(fleet: Fleet) -> Survey:
     return Survey(tuple(leftovers), tuple(unreached))
 
 
-def collect(fleet: Fleet, leftover: Leftover) -> Deployment:
-    """Destroy one, verified. Raises UserError CLEANUP_UNCONFIRMED."""
+def collect(fleet: Fleet, leftover: Leftover) -> None:
+    """Destroy one, verified. Raises UserError CLEANUP_UNCONFIRMED.
+
+    What was on record as ended is destroyed without a record: its own is history and stays as it is.
+    """
     deployment = leftover.deployment
     if deployment is None and leftover.resource is not None:
         deployment = adopt(fleet, leftover.resource)
-    if deployment is None:
-        raise ValueError(f"{leftover.resource_name} is neither on record nor at a cloud")
-    return tear_down(fleet, deployment, leftover.why)
+    if deployment is not None:
+        tear_down(fleet, deployment, leftover.why)
+    elif leftover.resource is not None:
+        destroy(fleet, described(leftover.resource, fleet.clock.now()))
 
 
 def forget_keys(fleet: Fleet) -> None:
@@ -71,7 +75,7 @@ def _left_over(fleet: Fleet, deployment: Deployment) -> Leftover | None:
 
 
 def _unknown(fleet: Fleet, resource: Resource) -> Leftover:
-    """One that is on record as ended gets a new record: the old one is history."""
+    """One that nothing living on record stands for."""
     ended = fleet.store.last_named(resource.name)
     why = f"it should have ended ({ended.reason})" if ended else "it is not on record"
     return Leftover(resource.name, resource.provider, why, None, resource)

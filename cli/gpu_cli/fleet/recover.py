@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,15 +31,16 @@ def open_fleet(paths: Paths, environ: Mapping[str, str], clock: Clock, notify: C
 
 
 def adopt(fleet: Fleet, resource: Resource) -> Deployment | None:
-    """Put a running resource of ours on record; None when a living deployment has its name already.
+    """Put a running resource of ours on record; None when it is on record already, be it as ended.
 
-    Its labels say what it is. What they do not say is taken cautiously: it is guarded like any other, and counts as
-    starting until it has answered.
+    Its labels say what it is; it is called by its resource name where another living one has its name. What they do
+    not say is taken cautiously: it is guarded like any other, and counts as starting until it has answered.
     """
-    deployment = _from_labels(resource, fleet.clock.now())
-    with contextlib.suppress(NameTaken):
-        fleet.store.add(deployment)
-        return deployment
+    deployment = described(resource, fleet.clock.now())
+    for name in (deployment.name, resource.name):
+        with contextlib.suppress(NameTaken):
+            fleet.store.add(replace(deployment, name=name))
+            return fleet.store.get(resource.name)
     return None
 
 
@@ -84,7 +86,8 @@ def _adopt_all(fleet: Fleet, provider: Provider, notify: Callable[[str], object]
             notify(f"{resource.name} still runs at {provider.name}, and is on record again")
 
 
-def _from_labels(resource: Resource, now: float) -> Deployment:
+def described(resource: Resource, now: float) -> Deployment:
+    """A resource as the deployment that its labels tell of; it is not on record."""
     labels = resource.labels
     created_at = resource.created_at.replace(tzinfo=resource.created_at.tzinfo or UTC).timestamp()
     return Deployment(
