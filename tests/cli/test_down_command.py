@@ -1,6 +1,7 @@
 """`gpu down`: gone, and verified gone."""
 
 import socket
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from conftest import WriteRecipe
@@ -71,3 +72,12 @@ def test_down_ends_a_start_and_the_waiting_up_says_so(gpu: Gpu, recipe: WriteRec
     assert ended.exit == 6
     assert ended.error["code"] == "ended-while-starting"
     assert gpu.processes("supervisor.py") == []
+
+
+def test_a_resource_that_a_cloud_may_have_is_not_called_unknown_when_it_cannot_be_asked(
+    gpu: Gpu, plug_in: Callable[..., None]
+) -> None:
+    plug_in(module="raise RuntimeError('the SDK is too old')")
+    down = gpu("down", "gpu-elsewhere-1a2b3c", "--json")
+    assert (down.exit, down.error["still_billing"]) == (9, ["gpu-elsewhere-1a2b3c"])
+    assert gpu("down", "no-resource-of-ours").exit == 8

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
@@ -47,14 +49,23 @@ def adopt(fleet: Fleet, resource: Resource) -> Deployment | None:
 def adopt_by_name(fleet: Fleet, resource_name: str) -> Deployment | None:
     """A resource that another machine launched, found at its cloud by name; None when no cloud knows it.
 
-    Raises ProviderError when a cloud that might know it cannot be asked and no other knows it.
+    Raises UserError CLEANUP_UNCONFIRMED when none knows it and one that might could not be asked.
     """
     if not resource_name.startswith(RESOURCE_PREFIX):
         return None
-    providers, _ = fleet.providers()
+    providers, broken = fleet.providers()
+    unanswered = [error.message for error in broken]
     for provider in providers:
-        if resource := provider.find(resource_name):
-            return adopt(fleet, resource)
+        try:
+            if resource := provider.find(resource_name):
+                return adopt(fleet, resource)
+        except ProviderError as error:
+            unanswered.append(f"{provider.name}: {error.message}")
+    if unanswered:
+        message = f"{resource_name} may exist: not all clouds could be asked ({'; '.join(unanswered)})"
+        raise UserError(
+            Exit.CLEANUP_UNCONFIRMED, "not-reached", message, hint="try again", still_billing=[resource_name]
+        )
     return None
 
 
