@@ -121,7 +121,16 @@ def test_why_something_has_to_end(
     fleet: Fleet, clock: FakeClock, changes: dict[str, object], state: ResourceState | None, after_s: float, why: str
 ) -> None:
     clock.time = NOW + after_s
-    assert why_end(fleet, deployment(**{"state": State.READY, **changes}), state) == why  # type: ignore[arg-type]
+    known = deployment(**{"state": State.READY, **changes})  # type: ignore[arg-type]
+    fleet.store.add(known)
+    assert why_end(fleet, known, state) == why
+
+
+def test_a_launcher_that_got_done_since_the_record_was_read_has_not_been_killed(fleet: Fleet) -> None:
+    loading = deployment(state=State.LOADING, tied=True)
+    fleet.store.add(loading)
+    fleet.store.move(loading, State.READY, at=NOW, tied=False)
+    assert why_end(fleet, loading, ResourceState.RUNNING) == ""
 
 
 def test_settling_without_a_guard_ends_what_is_overdue(fleet: Fleet, cloud: Cloud, clock: FakeClock) -> None:

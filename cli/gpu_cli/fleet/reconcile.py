@@ -53,7 +53,9 @@ def why_end(fleet: Fleet, deployment: Deployment, state: ResourceState | None) -
         return ""
     if deployment.state in (State.DRAINING, State.TERMINATING):
         return deployment.reason or "interrupted"
-    if deployment.tied and not is_held(fleet.launch_lock_path(deployment.name)):
+    # The launcher unties it before it lets go of the lock: only a look after that tells a killed one from a done one.
+    abandoned = deployment.tied and not is_held(fleet.launch_lock_path(deployment.name))
+    if abandoned and fleet.store.get(deployment.resource_name).tied:
         return ABANDONED
     if deployment.launched_at is None:
         return ""  # being prepared on this side: it bills nothing, and its limits do not run yet
