@@ -95,6 +95,22 @@ class Offer:
 
 
 @dataclass(frozen=True)
+class Search:
+    """What is to be launched, as far as it decides what a cloud can offer."""
+
+    options: Mapping[str, object] = field(default_factory=dict)
+    """This provider's section of the recipe."""
+    kind: Kind | None = None
+    """The only kind that will do; None leaves it to the provider, which offers what it sells by default."""
+    min_cuda_version: str = ""
+    """What the host's driver has to support, `13.0`; empty for no matter."""
+    disk_gib: int = 0
+    """What the resource needs of disk; its price belongs to the offer's. 0 where it is not known yet."""
+    volume: str = ""
+    """Name or id of the cloud's network volume that is to be attached; empty for none."""
+
+
+@dataclass(frozen=True)
 class LaunchRequest:
     """One resource to make. `name` is unique, begins with `RESOURCE_PREFIX`, and is on record before the call."""
 
@@ -113,6 +129,14 @@ class LaunchRequest:
     """Kept with the resource where the cloud has a place for it, so that it can be recognised without our store."""
     options: Mapping[str, object]
     """This provider's section of the recipe."""
+    entrypoint: tuple[str, ...] = ()
+    """Replaces that of the image, with `command` as its arguments; empty leaves the image's own in place."""
+    min_cuda_version: str = ""
+    """As in `Search`."""
+    volume: str = ""
+    """Name or id of the network volume that is attached at `VolumeStore.volume_path`; empty for none."""
+    idle_s: float = 0.0
+    """For `Kind.SERVERLESS`: the cloud ends a worker after so long without a request."""
 
 
 @dataclass(frozen=True)
@@ -126,10 +150,46 @@ class Resource:
     endpoint: str
     """Root URL (`http://host:port`, no path), or empty while it has none."""
     price_usd_per_hour: float
+    """What an hour like this moment costs: 0 for a serverless endpoint without workers."""
     created_at: datetime
     labels: Mapping[str, str]
     detail: str
     """The cloud's own word for its state, for people."""
+    region: str = ""
+    """Where it is; empty when the cloud has not said so (yet)."""
+    native_idle_s: float | None = None
+    """After how long without requests the cloud itself stops billing it, as the cloud reads it back."""
+
+
+@dataclass(frozen=True)
+class Boot:
+    """How far a host has come with a resource that was launched."""
+
+    running: bool
+    """The command runs; whether it is healthy is for the caller to find out."""
+    detail: str
+    """For people: `pulling the image: 12 of 20 layers`. Any change of it is a sign of progress."""
+    uptime_s: float | None = None
+    """Since the command was last started: a fall between two looks is a restart. None where it is not known."""
+
+
+@dataclass(frozen=True)
+class SelfDestruction:
+    """How a resource ends itself from inside, with a credential that the cloud puts into its environment.
+
+    `{NAME}` in the URLs and headers stands for that environment variable of the resource.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    check_method: str
+    check_url: str
+    gone_statuses: tuple[int, ...]
+    """The HTTP statuses of the check by which the cloud says that it is gone."""
+    user_agent: str
+    credential_variables: tuple[str, ...]
+    """Variables with which it can be destroyed: only the supervisor gets them, not the command under it."""
 
 
 @dataclass(frozen=True)
@@ -148,21 +208,22 @@ class Provider(ABC):
     name: ClassVar[str]
     """As typed by users: `runpod`, `vast`, `lambda`, `modal`, `local`."""
     poll_interval_s: ClassVar[float] = 5.0
-    """How often, at most, `describe` may be called for one resource."""
+    """How often, at most, `describe` or `boot` may be called for one resource."""
+    list_lag_s: ClassVar[float] = 0.0
+    """For how long after a create `find` may not know of it yet."""
 
     def __init__(self, context: ProviderContext) -> None:
         self.context = context
 
     @abstractmethod
-    def offers(self, options: Mapping[str, object]) -> Sequence[Offer]:
+    def offers(self, search: Search) -> Sequence[Offer]:
         """All that can be had now, each with its true price; empty when nothing can.
 
-        `options` is this provider's section of the recipe. Raises InvalidRequest for an option that is not known
-        or makes no sense.
+        Raises InvalidRequest for an option that is not known or makes no sense.
         """
 
     @abstractmethod
-    def why_no_offers(self, options: Mapping[str, object]) -> str:
+    def why_no_offers(self, search: Search) -> str:
         """One line for the user when `offers` is empty; empty text when there is nothing to explain."""
 
     @abstractmethod
@@ -179,6 +240,30 @@ class Provider(ABC):
     @abstractmethod
     def describe(self, resource_id: str) -> Resource:
         """Read its state now; never waits. Raises NotFound only on the cloud's own word."""
+
+    def boot(self, resource_id: str) -> Boot:
+        """How far its host has come, now; never waits. For the time between `launch` and the command's first word.
+
+        Raises HostFailed when this host will never run it, CommandCrashed when its command ends again and again,
+        InvalidRequest when no host would (no such image, too little disk), NotFound as `describe`.
+        """
+        resource = self.describe(resource_id)
+        return Boot(resource.state is ResourceState.RUNNING, resource.detail)
+
+    def self_destruction(self) -> SelfDestruction | None:
+        """How its resources end themselves; None where the cloud gives them no means to."""
+        return None
+
+    def edge_key(self, kind: Kind) -> Secret | None:  # noqa: ARG002 - most clouds have none, of whatever kind
+        """The key that the cloud's own edge demands at endpoints of this kind, in the place of the engine's.
+
+        None where the engine checks its own key. Raises AuthError when there is none to be had.
+        """
+        return None
+
+    def balance_usd(self) -> float | None:
+        """What the account has left; None where the cloud does not say. Never raises."""
+        return None
 
     @abstractmethod
     def terminate(self, resource_id: str) -> None:
@@ -209,3 +294,49 @@ class Provider(ABC):
     @abstractmethod
     def check(self) -> Sequence[Check]:
         """What works and what does not, for `gpu doctor`. Never raises."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Network storage that outlives the resources that it is attached to, and bills until it is deleted."""
+
+    provider: str
+    volume_id: str
+    name: str
+    size_gb: int
+    region: str
+    price_usd_per_month: float
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """How a volume is filled from here: over S3."""
+
+    endpoint_url: str
+    region: str
+    bucket: str
+    access_key_id: Secret
+    secret_access_key: Secret
+
+
+class VolumeStore(ABC):
+    """What a provider with network volumes can do besides; test with `isinstance`."""
+
+    volume_path: ClassVar[str]
+    """Where a volume is mounted in every resource."""
+
+    @abstractmethod
+    def volumes(self) -> Sequence[Volume]:
+        """All volumes of the account, ours or not."""
+
+    @abstractmethod
+    def create_volume(self, name: str, size_gb: int, region: str) -> Volume:
+        """Make one; it bills from now on. Raises InvalidRequest for a size or region that cannot be."""
+
+    @abstractmethod
+    def delete_volume(self, volume_id: str) -> None:
+        """Delete it with all that it holds. One that is gone already is success."""
+
+    @abstractmethod
+    def bucket(self, volume: Volume) -> Bucket:
+        """Raises AuthError without credentials, InvalidRequest where its region has no such access."""

@@ -7,6 +7,8 @@
     ├── NoCapacity            this offer cannot be had now: try the next offer
     ├── RateLimited           asked too often: wait `retry_after_s`, then ask again
     ├── InvalidRequest        our fault or the recipe's: never try the next offer
+    ├── HostFailed            this host will never run it: end it, try the next offer
+    ├── CommandCrashed        its command ends again and again: end it, read its log
     ├── NotFound              the cloud says that it does not exist: for a resource, it is gone
     ├── ProviderUnavailable   no usable answer: nothing is known, ask again later
     └── CreateUnknown         a create may have worked: look the name up before anything else
@@ -53,6 +55,14 @@ class RateLimited(ProviderError):
 
 class InvalidRequest(ProviderError):
     """The request itself is wrong: another offer would refuse it too."""
+
+
+class HostFailed(ProviderError):
+    """What was launched will not come up on this host; another host may do."""
+
+
+class CommandCrashed(ProviderError):
+    """Its command ends and is started again, for ever, and that bills."""
 
 
 class NotFound(ProviderError):

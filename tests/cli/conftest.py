@@ -94,12 +94,12 @@ from gpu_providers.errors import *
 class Plugged(Provider):
     name = "plugged"
     poll_interval_s = 0.1
-    def offers(self, options):
+    def offers(self, search):
         OFFERS
         return [Offer("plugged", Kind.PROCESS, "plugged-1", "cpu", 0, 8.0, "here", 2.0, {}, datetime.now(UTC))]
     def launch(self, request):
         LAUNCH
-    def why_no_offers(self, options): return ""
+    def why_no_offers(self, search): return ""
     def find(self, name): return None
     def describe(self, resource_id): raise NotFound(resource_id)
     def terminate(self, resource_id): pass

@@ -2,7 +2,7 @@
 
 # ruff: noqa: ARG002 - the contract gives a provider more than this one needs
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,17 @@ from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.store import Store
 from gpu_cli.paths import Paths
-from gpu_providers.base import Check, Kind, LaunchRequest, Offer, Provider, ProviderContext, Resource, ResourceState
+from gpu_providers.base import (
+    Check,
+    Kind,
+    LaunchRequest,
+    Offer,
+    Provider,
+    ProviderContext,
+    Resource,
+    ResourceState,
+    Search,
+)
 from gpu_providers.errors import NotFound, ProviderError
 
 NOW = 1_800_000_000.0
@@ -52,10 +62,10 @@ class Cloud(Provider):
         self.resources[name] = resource
         return resource
 
-    def offers(self, options: Mapping[str, object]) -> Sequence[Offer]:
+    def offers(self, search: Search) -> Sequence[Offer]:
         return []
 
-    def why_no_offers(self, options: Mapping[str, object]) -> str:
+    def why_no_offers(self, search: Search) -> str:
         return ""
 
     def launch(self, request: LaunchRequest) -> Resource:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gpu_providers.base import LaunchRequest, Offer, ProviderContext, ResourceState, Secret
+from gpu_providers.base import LaunchRequest, Offer, ProviderContext, ResourceState, Search, Secret
 from gpu_providers.errors import InvalidRequest, NotFound
 from gpu_providers.local import client, record
 from gpu_providers.local.provider import LocalProvider
@@ -58,7 +58,7 @@ def request(
 ) -> LaunchRequest:
     return LaunchRequest(
         name=name,
-        offer=provider.offers({})[-1],
+        offer=provider.offers(Search())[-1],
         image="",
         command=(sys.executable, "-c", script),
         env={},
@@ -142,14 +142,14 @@ H100 = "NVIDIA H100 80GB HBM3, 81559"
     ],
 )
 def test_cards_are_offered_by_one_two_four_and_so_on(tmp_path: Path, cards: int, offer_ids: list[str]) -> None:
-    offers = with_cards(tmp_path, "\n".join([H100] * cards)).offers({})
+    offers = with_cards(tmp_path, "\n".join([H100] * cards)).offers(Search())
     assert sold(offers) == offer_ids
     assert offers[0].gpu == "H100"
     assert offers[0].gpu_memory_gib == pytest.approx(79.65, abs=0.01)
 
 
 def test_a_machine_without_cards_offers_its_cpu_with_its_memory(provider: LocalProvider) -> None:
-    offer = provider.offers({})[-1]
+    offer = provider.offers(Search())[-1]
     assert (offer.gpu, offer.gpu_count) == ("cpu", 0)
     assert 0 < offer.gpu_memory_gib <= psutil.virtual_memory().total / 2**30
 
@@ -168,7 +168,7 @@ def test_cards_that_cannot_be_used_are_not_offered_and_the_doctor_says_why(
     tmp_path: Path, answer: str, exit_status: int, told: str
 ) -> None:
     provider = with_cards(tmp_path, answer, exit_status)
-    assert sold(provider.offers({})) == ["local-cpu"]
+    assert sold(provider.offers(Search())) == ["local-cpu"]
     [check] = [check for check in provider.check() if not check.ok]
     assert check.subject == "GPU"
     assert told in check.message
@@ -189,12 +189,12 @@ def test_cards_that_are_hidden_from_the_process_are_not_offered(
     tmp_path: Path, devices: str, offer_ids: list[str]
 ) -> None:
     provider = with_cards(tmp_path, f"{H100}\n{H100}\nNVIDIA L4, 23034", CUDA_VISIBLE_DEVICES=devices)
-    assert sold(provider.offers({})) == offer_ids
+    assert sold(provider.offers(Search())) == offer_ids
 
 
 def test_an_hour_of_this_machine_costs_what_the_recipe_says(provider: LocalProvider) -> None:
-    assert provider.offers({})[-1].price_usd_per_hour == 0
-    assert provider.offers({"price_usd_per_hour": 1.25})[-1].price_parts == {"machine": 1.25}
+    assert provider.offers(Search())[-1].price_usd_per_hour == 0
+    assert provider.offers(Search({"price_usd_per_hour": 1.25}))[-1].price_parts == {"machine": 1.25}
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_options_that_make_no_sense_are_refused_with_a_hint(
     provider: LocalProvider, options: Mapping[str, object], message: str, hint: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=message) as refusal:
-        provider.offers(options)
+        provider.offers(Search(options))
     assert hint in refusal.value.hint
 
 

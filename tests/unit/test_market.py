@@ -21,7 +21,7 @@ from gpu_cli.paths import Paths
 from gpu_cli.planner.rank import Plan, Rejected
 from gpu_cli.recipe.files import parse_recipe
 from gpu_cli.recipe.schema import Recipe
-from gpu_providers.base import Kind, Offer
+from gpu_providers.base import Kind, Offer, Search
 from gpu_providers.errors import AuthError, InvalidRequest, ProviderUnavailable
 from gpu_providers.offer_document import offers_document
 
@@ -33,12 +33,12 @@ class Seller(Cloud):
         super().__init__()
         self.sold, self.fails = offers, fails
 
-    def offers(self, options: object) -> list[Offer]:
+    def offers(self, search: Search) -> list[Offer]:
         if self.fails:
             raise self.fails
         return list(self.sold)
 
-    def why_no_offers(self, options: object) -> str:
+    def why_no_offers(self, search: Search) -> str:
         return "sold out"
 
 

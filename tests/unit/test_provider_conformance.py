@@ -10,7 +10,7 @@ from textwrap import dedent, indent
 
 import pytest
 
-from gpu_providers.base import LaunchRequest, Provider, ProviderContext, Resource
+from gpu_providers.base import LaunchRequest, Provider, ProviderContext, Resource, Search
 from gpu_providers.local.provider import LocalProvider
 from gpu_providers.local.record import load
 from gpu_providers.testing.conformance import UP_LINE, Crash, ProviderConformance, RequestFor
@@ -35,7 +35,7 @@ class TestLocal(ProviderConformance):
         def build(name: str) -> LaunchRequest:
             return LaunchRequest(
                 name=name,
-                offer=provider.offers({})[-1],
+                offer=provider.offers(Search())[-1],
                 image="",
                 command=("sh", "-c", f"echo '{UP_LINE}'; exec sleep 600"),
                 env={},
@@ -88,12 +88,12 @@ LIES = {
             return [*super().list_resources(), replace(super().list_resources()[0], name="somebody-elses")]
     """,
     "test_the_parts_of_a_price_add_up_to_it": """
-        def offers(self, options):
-            return [replace(offer, price_usd_per_hour=2.0) for offer in super().offers(options)]
+        def offers(self, search):
+            return [replace(offer, price_usd_per_hour=2.0) for offer in super().offers(search)]
     """,
     "test_every_offer_names_a_known_card_or_the_cpu": """
-        def offers(self, options):
-            return [replace(offer, gpu="H1000", gpu_count=1) for offer in super().offers(options)]
+        def offers(self, search):
+            return [replace(offer, gpu="H1000", gpu_count=1) for offer in super().offers(search)]
     """,
     "test_what_never_existed_is_not_found": """
         def describe(self, resource_id):
@@ -109,8 +109,8 @@ LIES = {
             return self.seen
     """,
     "test_an_unknown_option_is_refused_by_name": """
-        def offers(self, options):
-            return super().offers({})
+        def offers(self, search):
+            return super().offers(Search())
     """,
     "test_logs_are_lines_and_tail_keeps_the_last": """
         def logs(self, resource_id, *, tail=None, follow=False, stop=lambda: False):
@@ -125,7 +125,7 @@ from dataclasses import replace
 
 import pytest
 
-from gpu_providers.base import ProviderContext
+from gpu_providers.base import ProviderContext, Search
 from gpu_providers.errors import InvalidRequest
 from gpu_providers.local.provider import LocalProvider
 from test_provider_conformance import TestLocal as Honest

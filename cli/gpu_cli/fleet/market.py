@@ -11,7 +11,7 @@ from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.recipe.schema import Recipe
 from gpu_providers import registry
-from gpu_providers.base import Offer
+from gpu_providers.base import Offer, Search
 from gpu_providers.errors import AuthError, InvalidRequest, ProviderError, ProviderUnavailable
 from gpu_providers.price_snapshot import snapshot_offers
 
@@ -100,12 +100,12 @@ def _ask_all(fleet: Fleet, recipe: Recipe, names: Sequence[str]) -> Mapping[str,
 
 def _ask_one(fleet: Fleet, recipe: Recipe, name: str) -> Answer:
     """Raises UserError for options that the provider refuses: another provider would not mend the recipe."""
-    options = recipe.providers.get(name, {})
+    search = Search(recipe.providers.get(name, {}))
     began = time.monotonic()
     try:
         provider = fleet.provider(name)
-        offers = tuple(provider.offers(options))
-        why = "" if offers else provider.why_no_offers(options)
+        offers = tuple(provider.offers(search))
+        why = "" if offers else provider.why_no_offers(search)
         return Answer(offers, time.monotonic() - began, why)
     except InvalidRequest as error:
         raise UserError(Exit.BAD_INPUT, "bad-recipe", f"providers: {name}: {error.message}", hint=error.hint) from error

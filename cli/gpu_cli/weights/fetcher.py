@@ -164,8 +164,8 @@ def from_hub(
 
 def s3(location: str, _revision: str | None, folder: Path, tell: Teller) -> tuple[Path, str]:
     """Every object below the prefix. AWS_ENDPOINT_URL and the credentials are read as every AWS tool reads them."""
-    import boto3  # type: ignore[import-not-found]  # engine's Python
-    from botocore.config import Config  # type: ignore[import-not-found]  # engine's Python
+    import boto3
+    from botocore.config import Config
 
     bucket, _, prefix = location.partition("/")
     prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""

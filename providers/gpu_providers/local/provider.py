@@ -19,6 +19,7 @@ from gpu_providers.base import (
     ProviderContext,
     Resource,
     ResourceState,
+    Search,
 )
 from gpu_providers.errors import CreateUnknown, InvalidRequest, NotFound, ProviderError, ProviderUnavailable
 from gpu_providers.local import client, group, logs, machine, record
@@ -54,11 +55,11 @@ class LocalProvider(Provider):
         self._root = context.state_dir.resolve()
         self._grace_s = grace_s
 
-    def offers(self, options: Mapping[str, object]) -> Sequence[Offer]:
-        price = parse_options(options).price_usd_per_hour
+    def offers(self, search: Search) -> Sequence[Offer]:
+        price = parse_options(search.options).price_usd_per_hour
         return machine.offers(self.context.environ, price, datetime.now(UTC))
 
-    def why_no_offers(self, options: Mapping[str, object]) -> str:  # noqa: ARG002 - the CPU is always on offer
+    def why_no_offers(self, search: Search) -> str:  # noqa: ARG002 - the CPU is always on offer
         return ""
 
     def launch(self, request: LaunchRequest) -> Resource:

@@ -14,7 +14,7 @@ A plug-in proves itself with one test file, run by pytest:
         @pytest.fixture
         def request_for(self, provider):
             """A request whose command prints `conformance: up` and stays."""
-            offer = min(provider.offers({}), key=lambda offer: offer.price_usd_per_hour)
+            offer = min(provider.offers(Search()), key=lambda offer: offer.price_usd_per_hour)
             return lambda name: LaunchRequest(name=name, offer=offer, ...)
 
         @pytest.fixture

@@ -3,14 +3,14 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import pytest
 
-from gpu_providers.base import RESOURCE_PREFIX, LaunchRequest, Offer, Provider, Resource, ResourceState, Secret
+from gpu_providers.base import RESOURCE_PREFIX, LaunchRequest, Offer, Provider, Resource, ResourceState, Search, Secret
 from gpu_providers.errors import InvalidRequest, NotFound
 from gpu_providers.gpus import GPUS
 
@@ -28,8 +28,8 @@ class ProviderConformance:
 
     timeout_s: ClassVar[float] = 60.0
     """How long a resource may take to come up, to be seen as dead, and to go."""
-    options: ClassVar[Mapping[str, object]] = {}
-    """A section of a recipe with which the provider has offers."""
+    search: ClassVar[Search] = Search()
+    """One with which the provider has offers."""
 
     @pytest.fixture
     def provider(self) -> Provider:
@@ -101,12 +101,12 @@ class ProviderConformance:
 
     def test_an_unknown_option_is_refused_by_name(self, provider: Provider) -> None:
         with pytest.raises(InvalidRequest, match="no_such_option"):
-            provider.offers({**self.options, "no_such_option": 1})
+            provider.offers(replace(self.search, options={**self.search.options, "no_such_option": 1}))
 
     def some_offers(self, provider: Provider) -> list[Offer]:
         """The provider's offers; a provider that has none cannot be tested."""
-        offers = list(provider.offers(self.options))
-        assert offers, provider.why_no_offers(self.options) or "there are no offers, and no reason is given"
+        offers = list(provider.offers(self.search))
+        assert offers, provider.why_no_offers(self.search) or "there are no offers, and no reason is given"
         return offers
 
     # One life
