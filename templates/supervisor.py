@@ -10,6 +10,10 @@ Configuration is one JSON document in the environment variable GPU_SUPERVISOR:
     port, scheme        where it listens on loopback; scheme `https` may be self-signed
     idle_s              end after so long without work, counted from the first readiness
     deadline_s          end so long after the very first start, whatever happens; restarts do not reset it
+    launched_at         optional: when the resource was ordered, seconds since 1970 UTC (null). A start that finds no
+                        record on its disk counts the deadline from there, since a restart may have wiped the disk. A
+                        clock that is behind makes it count from now, one that is ahead makes it end too early: the
+                        error that costs nothing
     start_deadline_s    end when not ready after so long
     hung_s              end when metrics stay silent, or claimed work does not move, for so long
     state_dir           folder for `supervisor.json` (survives restarts) and `status.json` (for readers, every tick)
@@ -128,11 +132,18 @@ class Config:
     engine_env_without: tuple[str, ...]
     tick_s: float
     grace_s: float
+    launched_at: Optional[float]
 
 
 NUMBER = (int, float)
 SECONDS = ("idle_s", "deadline_s", "start_deadline_s", "hung_s", "tick_s", "grace_s")
-DEFAULTS: Mapping[str, object] = {"destroy": None, "engine_env_without": [], "tick_s": 1.0, "grace_s": 15.0}
+DEFAULTS: Mapping[str, object] = {
+    "destroy": None,
+    "engine_env_without": [],
+    "tick_s": 1.0,
+    "grace_s": 15.0,
+    "launched_at": None,
+}
 CONFIG_TYPES: Mapping[str, Any] = {
     "version": int,
     "name": str,
@@ -143,6 +154,7 @@ CONFIG_TYPES: Mapping[str, Any] = {
     "state_dir": str,
     "destroy": (dict, type(None)),
     "engine_env_without": list,
+    "launched_at": (*NUMBER, type(None)),
 }
 DESTROY_TYPES = {"method": str, "url": str, "headers": dict, "check": dict, "user_agent": str}
 CHECK_TYPES = {"method": str, "url": str, "gone_statuses": list}
@@ -180,16 +192,18 @@ def parse_config(text: str) -> Config:
     require(0 < given["port"] < 65536, "port is no TCP port")
     for name in SECONDS:
         require(0 < given[name] < 1e9, f"{name} must be above zero and below a billion")
+    require(0 <= (given["launched_at"] or 0) < 1e11, "launched_at is no time")
     return Config(
         name=given["name"],
         engine=tuple(given["engine"]),
         base_url=f"{given['scheme']}://127.0.0.1:{given['port']}",
         limits=Limits(given["idle_s"], given["deadline_s"], given["start_deadline_s"], given["hung_s"]),
-        state_dir=Path(given["state_dir"]),
+        state_dir=Path(given["state_dir"]).absolute(),
         destroy=None if given["destroy"] is None else parse_destroy(given["destroy"]),
         engine_env_without=tuple(given["engine_env_without"]),
         tick_s=given["tick_s"],
         grace_s=given["grace_s"],
+        launched_at=given["launched_at"],
     )
 
 
@@ -450,19 +464,24 @@ class Record:
         return record
 
 
-def load_record(path: Path, name: str) -> Record:
-    """The stored record of this resource, brought up to now, or a new one; says why when one is not used."""
+def load_record(path: Path, name: str, launched_at: Optional[float] = None) -> Record:
+    """The stored record of this resource, brought up to now, or a new one; says why when one is not used.
+
+    A new one begins at `launched_at`, or now where that is not known or still to come.
+    """
     now_s, wall_s, boot = uptime_s(), time.time(), boot_id()
-    new = Record(name, 0.0, boot, now_s, wall_s, started_at=wall_s)
+    started_at = wall_s if launched_at is None else min(launched_at, wall_s)
+    new = Record(name, wall_s - started_at, boot, now_s, wall_s, started_at)
+    instead = "now" if launched_at is None else "the launch"
     try:
         stored = Record.from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return new
     except (OSError, ValueError) as error:
-        say(f"{path.name} cannot be read ({describe_error(error)}): the deadline counts from now")
+        say(f"{path.name} cannot be read ({describe_error(error)}): the deadline counts from {instead}")
         return new
     if stored.name != name:
-        say(f"{path.name} is another resource's: the deadline counts from now")
+        say(f"{path.name} is another resource's: the deadline counts from {instead}")
         return new
     elapsed_s = stored.elapsed_now(boot=boot, now_s=now_s, wall_s=wall_s)
     return replace(new, elapsed_s=elapsed_s, started_at=stored.started_at, ending=stored.ending)
@@ -844,7 +863,7 @@ def main(environ: Mapping[str, str]) -> int:
     except BadConfig as error:
         print(f"[supervisor] {error}", file=sys.stderr)
         return 2
-    record = load_record(config.state_dir / "supervisor.json", config.name)
+    record = load_record(config.state_dir / "supervisor.json", config.name, config.launched_at)
     return Supervisor(config, environ, record).run()
 
 

@@ -56,3 +56,38 @@ def test_the_last_words_are_those_of_the_supervisor() -> None:
     assert last_words(lines) == ("deadline", "")
     assert last_words(lines[:1]) == ("idle", "no work for 2 s")
     assert last_words(["an engine that says: ended reason=idle"]) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "message"),
+    [
+        (
+            "[weights] failed: gated: hf://o/m: access was refused (401)",
+            "gated",
+            "no weights: hf://o/m: access was refused (401)",
+        ),
+        ("[weights] failed: no-space: hf://o/m: no room", "no-space", "no weights: hf://o/m: no room"),
+        ("[weights] failed: no-weights: /m: not found", "no-weights", "no weights: /m: not found"),
+        (
+            "RuntimeError: Insufficient space in /dev/shm for shared-memory allocation: 240 MiB required, 64 MiB free.",
+            "shared-memory",
+            "its container has 64 MiB of shared memory, and vLLM needs 240 MiB for several GPUs",
+        ),
+    ],
+)
+def test_what_a_node_died_of_is_told(line: str, code: str, message: str) -> None:
+    found = diagnose(["[weights] hf://o/m: asking the hub", line, "[supervisor] ended reason=engine-died"])
+    assert found
+    assert (found.code, found.message) == (code, message)
+
+
+def test_a_place_without_weights_is_no_cause_of_death() -> None:
+    refused = "[weights] hf://o/m: access was refused (GatedRepoError: 403)"
+    assert diagnose([refused, "[weights] modelscope://o/m: done", *START]) is None
+
+
+def test_the_fetching_of_weights_is_a_stage_of_its_own() -> None:
+    lines = ["[supervisor] armed", "[weights] hf://o/m: downloading 5 of 10 MB", "some library says something"]
+    assert milestone(lines) == Milestone("weights", "hf://o/m: downloading 5 of 10 MB")
+    assert milestone([*lines, *START[:3]]) == REACHED[2]
+    assert milestone(["[weights] failed: gated: x"]) == Milestone("start", "")

@@ -4,6 +4,7 @@ import ast
 import json
 import math
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -305,6 +306,28 @@ def test_no_content_of_the_record_is_more_than_a_value_error(text: str) -> None:
         sup.Record.from_json(text)
 
 
+@given(st.floats(0, 1e9))
+def test_without_a_record_the_time_since_the_order_is_used_up(ordered_s_ago: float) -> None:
+    now = time.time()
+    record = sup.load_record(Path("/nowhere/supervisor.json"), "gpu-a", now - ordered_s_ago)
+    assert record.elapsed_s == pytest.approx(ordered_s_ago, abs=5)
+    assert record.started_at == now - ordered_s_ago
+
+
+@pytest.mark.parametrize("ahead_s", [10.0, 1e6])
+def test_an_order_that_is_still_to_come_counts_as_now(ahead_s: float) -> None:
+    record = sup.load_record(Path("/nowhere/supervisor.json"), "gpu-a", time.time() + ahead_s)
+    assert record.elapsed_s == 0
+    assert sup.load_record(Path("/nowhere/supervisor.json"), "gpu-a").elapsed_s == 0
+
+
+def test_a_record_counts_for_more_than_the_order(tmp_path: Path) -> None:
+    path = tmp_path / "supervisor.json"
+    record = sup.Record("gpu-a", 500, sup.boot_id(), sup.uptime_s(), time.time(), started_at=1_699_999_500)
+    path.write_text(json.dumps(record.to_json()))
+    assert sup.load_record(path, "gpu-a", time.time()).elapsed_s == pytest.approx(500, abs=5)
+
+
 # --- configuration ---------------------------------------------------------------------------------------------------
 
 DESTROY: dict[str, Any] = {
@@ -358,6 +381,9 @@ def test_configuration_is_read() -> None:
         {"deadline_s": math.nan},
         {"deadline_s": 10**400},
         {"deadline": 3},
+        {"launched_at": "now"},
+        {"launched_at": -1},
+        {"launched_at": math.nan},
         {"destroy": []},
         {"destroy": {**DESTROY, "url": "file:///etc/passwd"}},
         {"destroy": {**DESTROY, "check": None}},
@@ -413,7 +439,7 @@ def test_missing_variable_is_named_and_values_never_are() -> None:
 # --- what runs on the node -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["supervisor.py", "guard_middleware.py"])
+@pytest.mark.parametrize("name", ["supervisor.py", "guard_middleware.py", "bootstrap.py", "engine_start.py"])
 def test_node_code_is_python_39_and_the_standard_library_only(name: str) -> None:
     tree = ast.parse((shipped("templates") / name).read_text(encoding="utf-8"), feature_version=(3, 9))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -272,6 +273,16 @@ def test_deadline_ends_it_whatever_is_running(node: Node) -> None:
     assert node.ended() == 0
     assert node.status()["reason"] == "deadline"
     assert 1 <= node.status()["elapsed_s"] < 4
+
+
+def test_a_disk_that_a_restart_wiped_does_not_reset_the_deadline(node: Node) -> None:
+    node.start_serving(deadline_s=600, launched_at=time.time() - 300)
+    assert 300 <= node.status()["elapsed_s"] < 320
+    node.lose_power()
+    shutil.rmtree(node.state)
+    node.start(launched_at=time.time() - 600)
+    assert node.ended() == 0
+    assert node.status()["reason"] == "deadline"
 
 
 def test_loading_is_not_idleness_but_has_its_own_deadline(node: Node) -> None:

@@ -22,6 +22,7 @@ class Diagnosis:
     hint: str
 
 
+_FETCHING = re.compile(r"^\[weights\] (?P<what>(?!failed: ).+)$")
 _SHARDS = re.compile(r"checkpoint shards:\s+\d+% Completed \| (\d+)/(\d+)")
 _MILESTONES = (
     ("Application startup complete", Milestone("healthy", "")),
@@ -35,6 +36,30 @@ _MILESTONES = (
 
 _FEWER = "lower `context` or `concurrency` in the recipe, or use a GPU with more memory"
 _CAUSES: tuple[tuple[str, str, str, str], ...] = (
+    (
+        r"^\[weights\] failed: gated: (?P<what>.+)",
+        "gated",
+        "no weights: {what}",
+        "set HF_TOKEN to a token of an account that has accepted the model's licence (for s3://: AWS_ACCESS_KEY_ID)",
+    ),
+    (
+        r"^\[weights\] failed: no-space: (?P<what>.+)",
+        "no-space",
+        "no weights: {what}",
+        "ask for a larger disk in the provider's section of the recipe",
+    ),
+    (
+        r"^\[weights\] failed: [\w-]+: (?P<what>.+)",
+        "no-weights",
+        "no weights: {what}",
+        "see the reasons; a recipe's `weights` may name several places",
+    ),
+    (
+        r"Insufficient space in /dev/shm .*?: (?P<wanted>\d+ MiB) required, (?P<free>\d+ MiB) free",
+        "shared-memory",
+        "its container has {free} of shared memory, and vLLM needs {wanted} for several GPUs",
+        "use one larger GPU, or another provider",
+    ),
     (
         r"model's max seq len \((?P<context>\d+)\).*?estimated maximum model length is (?P<most>\d+)",
         "context-too-long",
@@ -136,6 +161,8 @@ def milestone(lines: Sequence[str]) -> Milestone:
     for line in reversed(lines):
         if shards := _SHARDS.search(line):
             return Milestone("load", f"weights {shards[1]} of {shards[2]} files")
+        if fetching := _FETCHING.search(line):
+            return Milestone("weights", fetching["what"])
         for text, reached in _MILESTONES:
             if text in line:
                 return reached
@@ -152,7 +179,8 @@ def last_words(lines: Sequence[str]) -> tuple[str, str]:
 
 def diagnose(lines: Sequence[str]) -> Diagnosis | None:
     """The cause of death, the most telling one first; None when the log names none."""
-    text = "\n".join(lines)
+    # A place that had no weights is no cause of death: either another one had them, or the last line tells of all.
+    text = "\n".join(line for line in lines if not _FETCHING.search(line))
     for pattern, code, message, hint in _CAUSES:
         if found := re.search(pattern, text, re.MULTILINE):
             said = {name: value or "" for name, value in found.groupdict().items()}

@@ -18,7 +18,16 @@ def engine_args(
     """
     args = ["--model", model, "--served-model-name", recipe.served_name, "--host", host, "--port", str(port)]
     args += ["--middleware", GUARD_MIDDLEWARE, "--disable-access-log-for-endpoints", _POLLED_ROUTES]
-    args += _unsized(recipe, gpu_count) if sized is None else sized
+    return (*args, *_model_flags(recipe, gpu_count, sized))
+
+
+def model_args(recipe: Recipe, *, gpu_count: int, sized: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Those of `engine_args` that say how the model is served, without where: for `vllm serve MODEL` in an image."""
+    return ("--served-model-name", recipe.served_name, *_model_flags(recipe, gpu_count, sized))
+
+
+def _model_flags(recipe: Recipe, gpu_count: int, sized: Sequence[str] | None) -> tuple[str, ...]:
+    args = [*(_unsized(recipe, gpu_count) if sized is None else sized)]
     if recipe.quantization:
         args += ["--quantization", recipe.quantization]
     if recipe.tool_call_parser:
