@@ -15,6 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
 
+from gpu_providers.errors import CommandCrashed
+
 RESOURCE_PREFIX = "gpu-"
 """Every resource that we make has a name that begins with this; nothing else is ever touched."""
 
@@ -207,9 +209,9 @@ class Provider(ABC):
 
     name: ClassVar[str]
     """As typed by users: `runpod`, `vast`, `lambda`, `modal`, `local`."""
-    poll_interval_s: ClassVar[float] = 5.0
+    poll_interval_s: float = 5.0
     """How often, at most, `describe` or `boot` may be called for one resource."""
-    list_lag_s: ClassVar[float] = 0.0
+    list_lag_s: float = 0.0
     """For how long after a create `find` may not know of it yet."""
 
     def __init__(self, context: ProviderContext) -> None:
@@ -244,10 +246,12 @@ class Provider(ABC):
     def boot(self, resource_id: str) -> Boot:
         """How far its host has come, now; never waits. For the time between `launch` and the command's first word.
 
-        Raises HostFailed when this host will never run it, CommandCrashed when its command ends again and again,
-        InvalidRequest when no host would (no such image, too little disk), NotFound as `describe`.
+        Raises HostFailed when this host will never run it, CommandCrashed when its command has ended or ends again and
+        again, InvalidRequest when no host would do (no such image, too little disk), NotFound as `describe`.
         """
         resource = self.describe(resource_id)
+        if resource.state is ResourceState.BROKEN:
+            raise CommandCrashed(resource.detail)
         return Boot(resource.state is ResourceState.RUNNING, resource.detail)
 
     def self_destruction(self) -> SelfDestruction | None:
@@ -259,6 +263,10 @@ class Provider(ABC):
 
         None where the engine checks its own key. Raises AuthError when there is none to be had.
         """
+        return None
+
+    def first_byte_limit_s(self, kind: Kind) -> float | None:  # noqa: ARG002 - as above
+        """After how long without a byte of an answer the cloud's edge gives up on a request; None for no limit."""
         return None
 
     def balance_usd(self) -> float | None:
@@ -305,7 +313,8 @@ class Volume:
     name: str
     size_gb: int
     region: str
-    price_usd_per_month: float
+    price_usd_per_month: float | None
+    """None where the cloud does not say."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
     ProviderError
     ├── AuthError             the credential is missing or refused: stop, tell the user
+    │   └── NoCredentials     there is none at all: this cloud is not used
     ├── InsufficientFunds     the account cannot pay: stop, tell the user
     ├── QuotaExceeded         the account's own limit: try another provider
     ├── NoCapacity            this offer cannot be had now: try the next offer
@@ -31,6 +32,10 @@ class ProviderError(Exception):
 
 class AuthError(ProviderError):
     """The credential is missing or was refused."""
+
+
+class NoCredentials(AuthError):
+    """No credential is to be found: the user may have no account there."""
 
 
 class InsufficientFunds(ProviderError):

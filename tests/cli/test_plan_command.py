@@ -1,5 +1,6 @@
 """`gpu plan`, as it is typed: with the prices of the snapshot, since no cloud can be asked here."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,74 @@ def test_a_recipe_whose_model_cannot_be_known_is_told_why(
     assert (plan.exit, plan.error["code"]) == (exit_status, code)
     (gpu.cwd / "mine.yaml").write_text("model: org/model\ngpu: {names: [H100]}\n")
     assert gpu("plan", "mine.yaml", "--json").exit == 0
+
+
+def test_serverless_is_ranked_alone_and_says_up_to_which_use_it_is_the_cheaper(gpu: Gpu, tmp_path: Path) -> None:
+    saved = str(tmp_path / "offers.json")
+    plan = gpu("plan", RECIPE, "--serverless", "--provider", "runpod", "--save", saved, "--json")
+    assert plan.exit == 0, plan.stderr
+    candidates, rejected = plan.json["candidates"], plan.json["rejected"]
+    assert {candidate["kind"] for candidate in candidates} == {"serverless"}
+    assert any(out["reason"] == "is a pod, and serverless was asked for" for out in rejected)
+    first = candidates[0]
+    pods = [
+        out["price_usd_per_hour"]
+        for out in rejected
+        if (out["gpu"], out["gpu_count"]) == (first["gpu"], first["gpu_count"]) and "is a pod" in out["reason"]
+    ]
+    assert first["serverless_break_even"] == pytest.approx(min(pods) / first["price_usd_per_hour"], abs=1e-4)
+    assert f"busy less than {first['serverless_break_even']:.0%} of the time" in plan.stderr
+    assert gpu("plan", RECIPE, "--serverless", "--offers", saved, "--json").stdout == plan.stdout
+
+
+def test_a_recipe_without_a_kind_is_planned_with_all_kinds_and_one_with_a_kind_with_that(gpu: Gpu) -> None:
+    everything = gpu("plan", RECIPE, "--json").json["candidates"]
+    assert {candidate["kind"] for candidate in everything} == {"pod", "vm", "serverless"}
+    assert all(
+        candidate["serverless_break_even"] is None for candidate in everything if candidate["kind"] != "serverless"
+    )
+    (gpu.cwd / "mine.yaml").write_text("model: Qwen/Qwen3-8B\nkind: vm\n")
+    assert {candidate["kind"] for candidate in gpu("plan", "mine.yaml", "--json").json["candidates"]} == {"vm"}
+    (gpu.cwd / "mine.yaml").write_text("model: Qwen/Qwen3-8B\nkind: vn\n")
+    wrong = gpu("plan", "mine.yaml", "--json")
+    assert (wrong.exit, wrong.error["code"]) == (2, "bad-recipe")
+    assert "mine.yaml:2: kind: must be one of pod, vm" in wrong.error["message"]
+
+
+@pytest.mark.parametrize("command", [("plan", RECIPE), ("up", RECIPE), ("offers",)])
+@pytest.mark.parametrize(
+    ("raises", "exit_status"),
+    [
+        ("AuthError('the key is refused', hint='set PLUGGED_API_KEY')", 4),
+        ("NoCredentials('there is no key', hint='set PLUGGED_API_KEY')", 4),
+        ("ProviderUnavailable('it does not answer')", 5),
+    ],
+)
+def test_a_cloud_that_is_named_and_cannot_be_asked_is_an_error_of_its_own(
+    gpu: Gpu, plug_in: Callable[..., None], command: tuple[str, ...], raises: str, exit_status: int
+) -> None:
+    plug_in(offers=f"raise {raises}")
+    failed = gpu(*command, "--provider", "plugged", "--json")
+    assert failed.exit == exit_status
+    assert failed.error["message"].startswith("plugged: ")
+    if exit_status == 4:
+        assert failed.error["hint"] == "set PLUGGED_API_KEY"
+
+
+def test_of_clouds_that_are_not_named_those_that_fail_are_told_of_on_stderr(
+    gpu: Gpu, plug_in: Callable[..., None]
+) -> None:
+    plug_in(offers="raise ProviderUnavailable('it does not answer')")
+    for command in (("plan", RECIPE), ("offers",)):
+        shown = gpu(*command)
+        assert shown.exit == 0, shown.stderr
+        assert "plugged: it does not answer" in shown.stderr
+    assert gpu("plan", RECIPE, "--json").json["providers"]["plugged"]["error"] == "it does not answer"
+
+
+def test_a_launch_takes_no_other_kind_than_the_one_that_was_asked_for(gpu: Gpu, tiny: str) -> None:
+    for command in (("up", tiny), ("run", tiny)):
+        refused = gpu(*command, "--serverless", *(("--", "true") if command[0] == "run" else ()))
+        assert refused.exit == 3
+        assert "is a process, and serverless was asked for" in refused.stderr
+    assert gpu("up", tiny, "--dry-run").exit == 0

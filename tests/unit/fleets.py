@@ -13,6 +13,7 @@ from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.store import Store
 from gpu_cli.paths import Paths
 from gpu_providers.base import (
+    Boot,
     Check,
     Kind,
     LaunchRequest,
@@ -23,7 +24,7 @@ from gpu_providers.base import (
     ResourceState,
     Search,
 )
-from gpu_providers.errors import NotFound, ProviderError
+from gpu_providers.errors import CreateUnknown, NotFound, ProviderError
 
 NOW = 1_800_000_000.0
 
@@ -56,6 +57,11 @@ class Cloud(Provider):
         self.trouble: ProviderError | None = None
         self.terminates = True
         self.terminated: list[str] = []
+        self.launches: list[ProviderError | str] = []
+        """How the next launches go: an error, or what else is done with a text (see `launch`)."""
+        self.launched: list[str] = []
+        self.boots: list[Boot | ProviderError] = []
+        """What `boot` says, look by look; the last one for ever."""
 
     def add(self, name: str, /, state: ResourceState = ResourceState.RUNNING, **labels: str) -> Resource:
         resource = Resource("cloud", f"id-{name}", name, state, "http://cloud", 2.0, datetime.now(UTC), labels, "")
@@ -69,7 +75,25 @@ class Cloud(Provider):
         return ""
 
     def launch(self, request: LaunchRequest) -> Resource:
-        raise NotImplementedError
+        """A text for an outcome makes the resource and loses the answer: `CreateUnknown` with that text."""
+        self._answer()
+        self.launched.append(request.name)
+        outcome = self.launches.pop(0) if self.launches else None
+        if isinstance(outcome, ProviderError):
+            raise outcome
+        resource = self.add(request.name)
+        if outcome is not None:
+            raise CreateUnknown(outcome)
+        return resource
+
+    def boot(self, resource_id: str) -> Boot:
+        self._answer()
+        if not self.boots:
+            return super().boot(resource_id)
+        said = self.boots.pop(0) if len(self.boots) > 1 else self.boots[0]
+        if isinstance(said, ProviderError):
+            raise said
+        return said
 
     def find(self, name: str) -> Resource | None:
         self._answer()

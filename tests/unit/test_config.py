@@ -39,7 +39,12 @@ def recipe_with(limits: str) -> Recipe:
 
 def test_the_defaults_are_those_of_the_readme(tmp_path: Path) -> None:
     assert resolve_limits(load(tmp_path), None, {}) == Limits(
-        idle_s=900, ttl_s=86_400, start_deadline_s=1800, budget_usd=None, max_price_usd_per_hour=None
+        idle_s=900,
+        ttl_s=86_400,
+        start_deadline_s=1800,
+        boot_deadline_s=1200,
+        budget_usd=None,
+        max_price_usd_per_hour=None,
     )
     setting = load(tmp_path).resolve(PROVIDER)
     assert (setting.value, setting.source) == (None, "default")
@@ -49,7 +54,9 @@ LAYERS = ("flag", "environment", "recipe", "project", "user")
 VALUES = st.fixed_dictionaries({}, optional={layer: st.integers(1, 10**6) for layer in LAYERS})
 
 
-@given(VALUES, st.sampled_from(["idle", "ttl", "start_deadline", "budget_usd", "max_price_usd_per_hour"]))
+@given(
+    VALUES, st.sampled_from(["idle", "ttl", "start_deadline", "boot_deadline", "budget_usd", "max_price_usd_per_hour"])
+)
 def test_the_strongest_saying_holds_and_is_named(said: dict[str, int], name: str) -> None:
     key: Any = KEYS[name]
     with tempfile.TemporaryDirectory() as folder_name:
@@ -72,8 +79,10 @@ def test_limits_are_gathered_from_all_sides(tmp_path: Path) -> None:
     write(user_file(paths_in(tmp_path)), "budget_usd: 7\nttl: 2h\n")
     settings = load(tmp_path, {"GPU_MAX_PRICE_USD_PER_HOUR": "1.5"})
     recipe = recipe_with("{idle: 1m, ttl: 3h}")
-    limits = resolve_limits(settings, recipe, {"start_deadline": "20s", "idle": None})
-    assert limits == Limits(idle_s=60, ttl_s=10_800, start_deadline_s=20, budget_usd=7, max_price_usd_per_hour=1.5)
+    limits = resolve_limits(settings, recipe, {"start_deadline": "20s", "boot_deadline": "90s", "idle": None})
+    assert limits == Limits(
+        idle_s=60, ttl_s=10_800, start_deadline_s=20, boot_deadline_s=90, budget_usd=7, max_price_usd_per_hour=1.5
+    )
 
 
 def test_the_nearest_project_file_holds_for_the_folders_below_it(tmp_path: Path) -> None:

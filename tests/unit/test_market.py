@@ -1,58 +1,38 @@
 """What can be rented: providers asked at once, snapshot prices for those that cannot be, and markets kept in files."""
 
-# ruff: noqa: ARG002 - the contract gives a provider more than this one needs
-
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fleets import Cloud, FakeClock
+from fleets import FakeClock
+from sellers import Seller, offer
 
+from gpu_cli.config.settings import Settings, resolve_limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.market import Answer, Market, ask, ask_or_look_up
 from gpu_cli.fleet.market_file import read_market, write_market
-from gpu_cli.fleet.planning import nothing_fits
+from gpu_cli.fleet.planning import launchable_plan, nothing_fits
+from gpu_cli.fleet.recipe_model import RecipeModel
 from gpu_cli.fleet.store import Store
 from gpu_cli.paths import Paths
 from gpu_cli.planner.rank import Plan, Rejected
 from gpu_cli.recipe.files import parse_recipe
 from gpu_cli.recipe.schema import Recipe
-from gpu_providers.base import Kind, Offer, Search
-from gpu_providers.errors import AuthError, InvalidRequest, ProviderUnavailable
+from gpu_providers.base import Kind
+from gpu_providers.errors import AuthError, InvalidRequest, NoCredentials, ProviderUnavailable
 from gpu_providers.offer_document import offers_document
-
-
-class Seller(Cloud):
-    """Sells what it is given, or fails as it is told."""
-
-    def __init__(self, *offers: Offer, fails: Exception | None = None) -> None:
-        super().__init__()
-        self.sold, self.fails = offers, fails
-
-    def offers(self, search: Search) -> list[Offer]:
-        if self.fails:
-            raise self.fails
-        return list(self.sold)
-
-    def why_no_offers(self, search: Search) -> str:
-        return "sold out"
-
-
-def offer(provider: str = "runpod", price: float = 2.0) -> Offer:
-    day = datetime(2026, 11, 1, tzinfo=UTC)
-    return Offer(provider, Kind.POD, f"{provider}-{price}", "H100", 1, 79.2, "eu", price, {"gpu": price}, day)
-
 
 SAVED = json.dumps({**offers_document([replace(offer(price=2.5), gpu_count=7)]), "providers": {}})
 """A market in a file: one offer with numbers that are nowhere else in it."""
 
 
-def recipe() -> Recipe:
-    return parse_recipe("model: org/model\n", Path("/r.yaml"), shown="r.yaml")
+def model(text: str = "") -> RecipeModel:
+    """Of a model whose facts are built in: nothing is asked for them."""
+    said = f"model: Qwen/Qwen3-8B\n{text}"
+    return RecipeModel(parse_recipe(said, Path("/r.yaml"), shown="r.yaml"), Paths(*[Path("/nowhere")] * 3), {})
 
 
 @pytest.fixture
@@ -65,35 +45,35 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
 
 def test_every_provider_is_asked_and_one_that_fails_does_not_hide_the_others(fleet: Fleet) -> None:
     fleet._loaded["local"] = Seller(fails=ZeroDivisionError("a bug"))
-    market = ask(fleet, recipe(), only=None)
+    market = ask(fleet, model(), only=None)
     assert market.offers == (offer(),)
     assert "a bug" in market.answers["local"].problem
     assert not market.answers["local"].ok
 
 
 def test_a_provider_with_nothing_to_sell_says_why(fleet: Fleet) -> None:
-    answer = ask(fleet, recipe(), only="local").answers["local"]
+    answer = ask(fleet, model(), only="local").answers["local"]
     assert (answer.offers, answer.problem, answer.ok) == ((), "sold out", True)
 
 
 def test_options_that_a_provider_refuses_are_the_recipes_fault(fleet: Fleet) -> None:
     fleet._loaded["runpod"] = Seller(fails=InvalidRequest("cloud_type: unknown"))
     with pytest.raises(UserError) as caught:
-        ask(fleet, recipe(), only=None)
+        ask(fleet, model(), only=None)
     assert caught.value.exit_status is Exit.BAD_INPUT
     assert "providers: runpod: cloud_type" in caught.value.message
 
 
 def test_clouds_that_are_not_there_or_lack_credentials_have_the_prices_of_the_snapshot(fleet: Fleet) -> None:
-    fleet._loaded["runpod"] = Seller(fails=AuthError("no key"))
-    market = ask_or_look_up(fleet, recipe(), only=None)
+    fleet._loaded["runpod"] = Seller(fails=NoCredentials("no key"))
+    market = ask_or_look_up(fleet, model(), only=None)
     assert market.snapshot_providers == ("lambda", "modal", "runpod", "vast")
     assert market.answers["runpod"].problem == "no key"
     assert all(answer.offers for answer in (market.answers["lambda"], market.answers["runpod"]))
 
 
 def test_a_cloud_that_answers_is_taken_at_its_word_and_not_at_the_snapshots(fleet: Fleet) -> None:
-    market = ask_or_look_up(fleet, recipe(), only="runpod")
+    market = ask_or_look_up(fleet, model(), only="runpod")
     assert market.answers.keys() == {"runpod"}
     assert market.offers == (offer(),)
     assert not market.snapshot_providers
@@ -101,16 +81,72 @@ def test_a_cloud_that_answers_is_taken_at_its_word_and_not_at_the_snapshots(flee
 
 def test_a_cloud_that_is_down_is_not_given_old_prices(fleet: Fleet) -> None:
     fleet._loaded["runpod"] = Seller(fails=ProviderUnavailable("502"))
-    assert ask_or_look_up(fleet, recipe(), only="runpod").offers == ()
+    assert ask_or_look_up(fleet, model(), only="runpod").offers == ()
+
+
+def test_a_cloud_that_refuses_the_key_has_no_prices_at_all(fleet: Fleet) -> None:
+    fleet._loaded["runpod"] = Seller(fails=AuthError("the key is refused", hint="set RUNPOD_API_KEY"))
+    market = ask_or_look_up(fleet, model(), only="runpod")
+    assert not market.snapshot_providers
+    error = nothing_fits(Plan((), ()), market)
+    assert (error.exit_status, error.hint) == (Exit.CREDENTIALS, "set RUNPOD_API_KEY")
+
+
+def test_the_recipe_decides_what_each_cloud_is_asked_for(fleet: Fleet) -> None:
+    local, runpod = fleet._loaded["local"], fleet._loaded["runpod"]
+    assert isinstance(local, Seller)
+    assert isinstance(runpod, Seller)
+    ask(fleet, model("providers: {runpod: {cloud: any}}\ncache: {runpod: weights}\nkind: pod\n"), only=None)
+    (search,) = runpod.searches
+    assert (search.options, search.kind, search.volume) == ({"cloud": "any"}, Kind.POD, "weights")
+    assert search.min_cuda_version == "13.0"
+    (other,) = local.searches
+    assert (other.options, other.volume) == ({}, "")
+    ask(fleet, model(), only="runpod")
+    assert runpod.searches[-1].kind is None
+
+
+def test_a_cloud_is_told_of_disk_for_the_weights_and_of_the_least_where_nothing_is_known(fleet: Fleet) -> None:
+    runpod = fleet._loaded["runpod"]
+    assert isinstance(runpod, Seller)
+
+    def asked_gib(name: str, more: str = "") -> int:
+        text = f"model: {name}\n{more}"
+        recipe = parse_recipe(text, Path("/r.yaml"), shown="r.yaml")
+        ask(fleet, RecipeModel(recipe, fleet.paths, {"HF_ENDPOINT": "http://127.0.0.1:9"}), only="runpod")
+        return runpod.searches[-1].disk_gib
+
+    unknown = asked_gib("/nowhere")
+    assert asked_gib("meta-llama/Llama-3.1-70B-Instruct") >= unknown + 100
+    assert asked_gib("meta-llama/Llama-3.1-70B-Instruct", "gpu: {cpu: true}\n") == unknown
+
+
+def test_a_model_is_looked_up_once_and_not_before_somebody_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[Recipe] = []
+    monkeypatch.setattr("gpu_cli.fleet.recipe_model.what_is_known", lambda recipe, *_: looked_up.append(recipe))
+    small, large = model("gpu: {cpu: true}\n"), model()
+    assert small.weights_gib == large.weights_gib == 0
+    assert looked_up == [large.recipe]
+    assert (large.known, large.missing) == (None, None)
+    assert looked_up == [large.recipe]
+
+
+def test_serverless_is_shown_beside_the_pods_that_it_competes_with(fleet: Fleet) -> None:
+    worker = offer(price=3.0, kind=Kind.SERVERLESS)
+    fleet._loaded["runpod"] = Seller(offer(), worker)
+    serverless = model("kind: serverless\n")
+    assert ask_or_look_up(fleet, serverless, only="runpod").offers == (worker, offer())
+    assert ask(fleet, serverless, only="runpod").offers == (worker,)
+    assert ask_or_look_up(fleet, model(), only="runpod").offers == (offer(), worker)
 
 
 def test_a_launch_never_sees_the_snapshot(fleet: Fleet) -> None:
     fleet._loaded["runpod"] = Seller(fails=AuthError("no key"))
-    assert ask(fleet, recipe(), only=None).offers == ()
+    assert ask(fleet, model(), only=None).offers == ()
 
 
 def test_a_market_comes_back_from_its_file_as_it_was(fleet: Fleet, tmp_path: Path) -> None:
-    market = ask_or_look_up(fleet, recipe(), only=None)
+    market = ask_or_look_up(fleet, model(), only=None)
     write_market(tmp_path / "offers.json", market)
     assert read_market(tmp_path / "offers.json") == market
 
@@ -143,6 +179,47 @@ def test_without_any_credentials_nothing_fits_is_a_matter_of_credentials() -> No
     assert (error.exit_status, error.hint) == (Exit.CREDENTIALS, "set RUNPOD_API_KEY")
 
 
+@pytest.mark.parametrize(
+    ("fails", "status", "code"),
+    [
+        (NoCredentials("no key", hint="set it"), Exit.CREDENTIALS, "no-credentials"),
+        (AuthError("the key is refused", hint="set it"), Exit.CREDENTIALS, "no-credentials"),
+        (ProviderUnavailable("it does not answer"), Exit.LAUNCH_FAILED, "no-answer"),
+        (None, Exit.NOTHING_FITS, "nothing-fits"),
+    ],
+)
+def test_a_launch_at_one_cloud_that_gives_no_offers_says_whose_matter_it_is(
+    fleet: Fleet, tmp_path: Path, fails: Exception | None, status: Exit, code: str
+) -> None:
+    fleet._loaded["runpod"] = Seller(fails=fails)
+    limits = resolve_limits(Settings.load(fleet.paths, tmp_path, {}), None, {})
+    with pytest.raises(UserError) as caught:
+        launchable_plan(fleet, model().recipe, limits, provider="runpod")
+    assert (caught.value.exit_status, caught.value.code) == (status, code)
+    assert str(fails or "sold out") in caught.value.message
+
+
+@pytest.mark.parametrize("fails", [NoCredentials("no key"), AuthError("refused"), ProviderUnavailable("down")])
+def test_a_cloud_that_cannot_be_asked_does_not_keep_a_model_from_this_machine(
+    fleet: Fleet, tmp_path: Path, fails: Exception
+) -> None:
+    cpu = replace(offer("local", 0.0, Kind.PROCESS), gpu="cpu", gpu_count=0)
+    fleet._loaded.update(local=Seller(cpu), runpod=Seller(fails=fails))
+    limits = resolve_limits(Settings.load(fleet.paths, tmp_path, {}), None, {})
+    plan = launchable_plan(fleet, model("gpu: {cpu: true}\n").recipe, limits, provider=None)
+    assert [candidate.offer for candidate in plan.candidates] == [cpu]
+
+
+def test_what_is_free_here_comes_before_a_rented_card_unless_the_cloud_is_named(fleet: Fleet, tmp_path: Path) -> None:
+    cpu = replace(offer("local", 0.0, Kind.PROCESS), gpu="cpu", gpu_count=0)
+    fleet._loaded["local"] = Seller(cpu)
+    limits = resolve_limits(Settings.load(fleet.paths, tmp_path, {}), None, {})
+    recipe = model("gpu: {cpu: true}\n").recipe
+    first = launchable_plan(fleet, recipe, limits, provider=None).candidates[0].offer
+    assert first == cpu
+    assert launchable_plan(fleet, recipe, limits, provider="runpod").candidates[0].offer == offer()
+
+
 def test_the_reasons_why_nothing_fits_are_told_once_each_the_most_frequent_first() -> None:
     rejected = [Rejected(offer(price=float(price)), "is too small") for price in range(1, 51)]
     rejected.append(Rejected(offer("vast"), "is too old"))
@@ -153,10 +230,11 @@ def test_the_reasons_why_nothing_fits_are_told_once_each_the_most_frequent_first
 
 def test_of_a_cloud_whose_offers_were_looked_at_it_is_not_told_that_it_could_not_be_asked() -> None:
     rejected = (Rejected(offer(), "is too small"),)
-    snapshot = Answer((offer(),), problem="it cannot be asked yet", failed=True, from_snapshot=True)
+    snapshot = Answer((offer(),), problem="there is no key", hint="set it", failed=True, from_snapshot=True)
     silent = Answer(problem="it is down", failed=True)
     error = nothing_fits(Plan((), rejected), Market({"runpod": snapshot, "vast": silent}))
     assert error.message == "nothing fits: runpod-2.0 is too small; vast: it is down"
+    assert error.hint != "set it"
 
 
 def test_a_market_without_the_one_provider_that_is_wanted_says_so() -> None:

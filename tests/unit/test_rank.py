@@ -15,8 +15,8 @@ from gpu_providers.gpus import GPUS
 ANY = Filters()
 
 
-def recipe(**gpu: object) -> Recipe:
-    document = {"name": "tiny", "model": "org/model", "gpu": gpu}
+def recipe(kind: str | None = None, **gpu: object) -> Recipe:
+    document = {"name": "tiny", "model": "org/model", "kind": kind, "gpu": gpu}
     return Recipe.model_validate(document, context=Path("/tiny.yaml"))
 
 
@@ -63,6 +63,10 @@ def ids(plan: Plan) -> list[str]:
             "is spot: it can be taken back at any time, and that was not asked for (--spot)",
         ),
         ({}, replace(offer(), interruptible=True), Filters(spot=True), ""),
+        ({"kind": "pod"}, offer(), ANY, ""),
+        ({"kind": "serverless"}, offer(), ANY, "is a pod, and serverless was asked for"),
+        ({"kind": "serverless", "cpu": True}, CPU, ANY, "is a process, and serverless was asked for"),
+        ({"kind": "vm"}, replace(offer(), kind=Kind.SERVERLESS), ANY, "is serverless, and a VM was asked for"),
     ],
 )
 def test_an_offer_that_will_not_do_has_a_reason(

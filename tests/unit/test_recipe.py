@@ -12,6 +12,7 @@ from gpu_cli.recipe.files import parse_recipe
 from gpu_cli.recipe.schema import DEFAULT_ENGINE_VERSION, Recipe, slug
 from gpu_cli.weights.source import Scheme, Source
 from gpu_cli.yaml_file import BadFile, Problem
+from gpu_providers.base import Kind
 
 FILE = Path("/somewhere/my.yaml")
 
@@ -57,8 +58,10 @@ reasoning_parser: qwen3
 chat_template: ./chat.jinja
 engine: {name: vllm, version: "0.31.1", args: ["--enforce-eager", "--seed=1"], env: {A_B: "1"}}
 gpu: {names: [H100, A100], count: 2, min_memory_gib: 80, cpu: true}
+kind: serverless
 providers: {local: {port: 8000}, vast: null}
-limits: {idle: 15m, ttl: 24h, budget_usd: 5, max_price_usd_per_hour: 2.5, start_deadline: 90}
+cache: {runpod: weights, vast: null}
+limits: {idle: 15m, ttl: 24h, budget_usd: 5, max_price_usd_per_hour: 2.5, start_deadline: 90, boot_deadline: 5m}
 """)
     assert (recipe.name, recipe.served_name, recipe.revision) == ("other", "it", "1234e56")
     assert [str(source) for source in recipe.weights] == ["s3://bucket/copy", "pypi://dist==1.0"]
@@ -68,8 +71,9 @@ limits: {idle: 15m, ttl: 24h, budget_usd: 5, max_price_usd_per_hour: 2.5, start_
     assert recipe.engine.env == {"A_B": "1"}
     assert (recipe.gpu.names, recipe.gpu.count, recipe.gpu.min_memory_gib) == (("H100", "A100"), 2, 80.0)
     assert recipe.providers == {"local": {"port": 8000}, "vast": {}}
+    assert (recipe.kind, recipe.cache) == (Kind.SERVERLESS, {"runpod": "weights"})
     limits = recipe.limits
-    assert (limits.idle_s, limits.ttl_s, limits.start_deadline_s) == (900, 86400, 90)
+    assert (limits.idle_s, limits.ttl_s, limits.start_deadline_s, limits.boot_deadline_s) == (900, 86400, 90, 300)
     assert (limits.budget_usd, limits.max_price_usd_per_hour) == (5, 2.5)
 
 
@@ -121,6 +125,11 @@ def test_a_key_without_a_value_is_not_there() -> None:
         ("model: s3://a/b\nrevision: x\n", "my.yaml:2: revision: is for a model on a hub, and s3://a/b is not on one"),
         ("model: A/B\nserved_name: --api-key=x\n", "my.yaml:2: served_name: must not begin with `-`"),
         ("model: A/B\nproviders: {local: false}\n", "my.yaml:2: providers.local: must be a mapping of keys to values"),
+        ("model: A/B\nkind: pods\n", "my.yaml:2: kind: must be one of pod, vm, serverless, process"),
+        ("model: A/B\nkind: [pod]\n", "my.yaml:2: kind: must be one of pod, vm, serverless, process"),
+        ("model: A/B\ncache: mine\n", "my.yaml:2: cache: must be a mapping of keys to values"),
+        ("model: A/B\ncache:\n  runpod: 7\n", 'my.yaml:3: cache.runpod: must be text; put it in quotes: "7"'),
+        ("model: A/B\ncache: {runpod: ''}\n", "my.yaml:2: cache.runpod: must not be empty"),
         ("model: 7\n", "my.yaml:1: model: must be text, such as ORG/MODEL"),
         ("model: A/B\nproviders: {local: 8000}\n", "my.yaml:2: providers.local: must be a mapping of keys to values"),
         (
@@ -263,6 +272,8 @@ def test_unknown_providers_are_named_when_the_known_ones_are_given() -> None:
     assert parse(text).providers == {"lokal": {"port": 1}}
     expected = "my.yaml:3: providers.lokal: unknown provider; did you mean local?"
     assert only_problem(text, known_providers=["local", "vast"]) == expected
+    expected = "my.yaml:2: cache.runpots: unknown provider; did you mean runpod?"
+    assert only_problem("model: A/B\ncache: {runpots: x}\n", known_providers=["local", "runpod"]) == expected
 
 
 def test_the_digest_ignores_words_and_order_and_sees_everything_else() -> None:
@@ -270,8 +281,20 @@ def test_the_digest_ignores_words_and_order_and_sees_everything_else() -> None:
     assert parse(
         "# c\nname: y\ndescription: d\nserved_name: x\nlimits: {idle: 1m}\ncontext: 10\nmodel: A/B"
     ).digest() == (digest)
-    for change in ("context: 11", "context: 10\nengine: {args: [--x]}", "context: 10\nproviders: {local: {port: 1}}"):
+    for change in (
+        "context: 11",
+        "context: 10\nengine: {args: [--x]}",
+        "context: 10\nproviders: {local: {port: 1}}",
+        "context: 10\nkind: pod",
+        "context: 10\ncache: {runpod: x}",
+    ):
         assert parse(f"model: A/B\n{change}\nlimits: {{idle: 60s}}\nserved_name: x").digest() != digest
+    assert parse("model: A/B\nlimits: {boot_deadline: 1m}").digest() != parse("model: A/B").digest()
+
+
+def test_what_runs_since_before_a_key_was_known_keeps_its_digest() -> None:
+    for text in ("model: A/B\n", "model: A/B\nkind:\ncache:\nlimits: {boot_deadline: }\n", "model: A/B\ncache: {}\n"):
+        assert parse_recipe(text, Path("/r.yaml"), shown="r.yaml").digest() == "2b49144fa7c7be47"
 
 
 def test_a_recipe_cannot_be_changed() -> None:

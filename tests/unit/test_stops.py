@@ -11,7 +11,7 @@ lives = st.floats(1, 1e6)
 
 
 def test_two_hands_are_on_idleness_and_deadline_and_the_budget_is_the_guards() -> None:
-    ready = deployment(supervisor_armed=True, budget_usd=1.0)
+    ready = deployment(own_stop_armed=True, budget_usd=1.0)
     assert stops_of(ready, guard_lives=False) == (
         Stop("idle", "supervisor", True, None, 600.0),
         Stop("idle", "guard", False, None, 600.0),

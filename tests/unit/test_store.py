@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import LIVE, NEXT_STATES, State
-from gpu_cli.fleet.store import NameTaken, StateMoved, Store, StoreCorrupt
+from gpu_cli.fleet.store import SCHEMA_VERSION, NameTaken, StateMoved, Store, StoreCorrupt
+from gpu_providers.base import Kind
 
 
 @pytest.fixture
@@ -98,9 +99,49 @@ def test_it_is_found_by_its_resource_name_too(store: Store) -> None:
         store.get("gpu-other-1")
 
 
+FIRST_SCHEMA = """
+CREATE TABLE deployments (
+    resource_name TEXT PRIMARY KEY, name TEXT NOT NULL, recipe TEXT NOT NULL, recipe_digest TEXT NOT NULL,
+    state TEXT NOT NULL, provider TEXT NOT NULL, kind TEXT NOT NULL, gpu TEXT NOT NULL, gpu_count INTEGER NOT NULL,
+    region TEXT NOT NULL, model TEXT NOT NULL, price_usd_per_hour REAL NOT NULL, idle_s REAL NOT NULL,
+    deadline_at REAL NOT NULL, start_deadline_at REAL NOT NULL, budget_usd REAL, created_at REAL NOT NULL,
+    resource_id TEXT NOT NULL, endpoint TEXT NOT NULL, launched_at REAL, ready_at REAL, ended_at REAL,
+    active_at REAL, work_done REAL NOT NULL, tied INTEGER NOT NULL, supervisor_armed INTEGER NOT NULL,
+    reason TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX one_live_per_name ON deployments (name) WHERE state NOT IN ('gone', 'failed');
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, resource_name TEXT NOT NULL, state TEXT NOT NULL, note TEXT NOT NULL
+) STRICT;
+PRAGMA user_version = 1;
+INSERT INTO deployments VALUES ('gpu-old-1', 'old', 'old', 'd', 'ready', 'cloud', 'pod', 'H100', 1, 'eu', 'm', 2.0,
+    600.0, 9e9, 9e9, NULL, 1e9, 'id', 'http://cloud', 1e9, 1e9, NULL, 1e9, 3.0, 0, 1, '');
+"""
+"""As the first release made it."""
+
+
+def test_a_file_of_an_older_program_is_brought_up_to_date_with_all_that_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "gpu.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FIRST_SCHEMA)
+    for _ in range(2):
+        store = Store(path).open()
+        (old,) = store.live()
+        assert (old.name, old.own_stop_armed, old.metered_usd) == ("old", True, None)
+        store.close()
+
+
+def test_what_scales_to_zero_is_metered_at_the_rate_of_the_moment(store: Store) -> None:
+    store.add(deployment(kind=Kind.SERVERLESS))
+    store.meter("gpu-tiny-1", 0.0, at=NOW + 1800)
+    store.meter("gpu-tiny-1", 4.0, at=NOW + 3600)
+    metered = store.meter("gpu-tiny-1", 4.0, at=NOW + 3600)
+    assert metered.spent_usd(NOW + 9999) == pytest.approx(2.0)
+
+
 def test_a_file_of_a_newer_program_is_refused_and_left_as_it_is(store: Store) -> None:
     with contextlib.closing(sqlite3.connect(store.path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     with pytest.raises(UserError) as refused:
         Store(store.path).open()
     assert (refused.value.exit_status, refused.value.code) == (Exit.BAD_INPUT, "state-newer")

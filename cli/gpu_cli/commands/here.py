@@ -35,6 +35,7 @@ def the_wanted(
     name: str | None,
     flags: dict[str, str | None],
     *,
+    serverless: bool = False,
     wait: bool = True,
     tied: bool = False,
     unique: str = "",
@@ -42,14 +43,15 @@ def the_wanted(
     """What is to be launched, and the one provider that may do it (None: any).
 
     Without `name` it is called like the recipe, with `unique` behind it. `flags` has the text of each flag by its
-    setting's name, `provider` among them. Raises UserError BAD_INPUT.
+    setting's name, `provider` among them. `serverless` overrides the recipe's kind. Raises UserError BAD_INPUT.
     """
     from gpu_cli.config.keys import PROVIDER
     from gpu_cli.config.settings import Settings, resolve_limits
     from gpu_cli.fleet.launch import Wanted
+    from gpu_providers.base import Kind
 
     asked = the_recipe(recipe_name)
-    recipe = asked.recipe
+    recipe = asked.recipe.model_copy(update={"kind": Kind.SERVERLESS}) if serverless else asked.recipe
     settings = Settings.load(Paths.from_environ(os.environ), Path.cwd(), os.environ)
     limits = resolve_limits(settings, recipe, flags)
     provider = settings.resolve(PROVIDER, flag=flags.get("provider")).value
@@ -103,7 +105,12 @@ def no_such(fleet: "Fleet", name: str) -> UserError:
 
 def the_key(fleet: "Fleet", deployment: "Deployment") -> "Secret":
     """Its API key. Raises UserError when this machine does not have it."""
-    key = fleet.keys.read(deployment.resource_name)
+    from gpu_providers.errors import ProviderError
+
+    try:
+        key = fleet.key_of(deployment)
+    except ProviderError as error:
+        raise UserError(Exit.CREDENTIALS, "no-key", error.message, hint=error.hint) from error
     if key is None:
         message = f"the API key of {deployment.name} is not on this machine"
         raise UserError(Exit.CREDENTIALS, "no-key", message, hint="it is on the machine from which it was launched")

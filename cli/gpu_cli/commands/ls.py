@@ -1,5 +1,6 @@
 """`gpu ls`: what lives, what it costs, and what will end it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,7 +29,7 @@ def ls(
         live = settle(fleet)
         now, guarded = fleet.clock.now(), guard_lives(fleet.paths)
         ended = fleet.store.ended(since=0.0 if everything else now - RECENT_S)
-    shown = (*live, *ended)
+    shown = (*live, *(ended if everything else _without_passed_over(live, ended)))
     documents = [
         deployment_document(deployment, stops_of(deployment, guard_lives=guarded), now) for deployment in shown
     ]
@@ -38,6 +39,12 @@ def ls(
         tuple(_row(deployment, now, guarded) for deployment in shown),
     )
     show(Result({"deployments": documents}, table=table if shown else None, messages=messages), as_json=as_json)
+
+
+def _without_passed_over(live: "Sequence[Deployment]", ended: "Sequence[Deployment]") -> "list[Deployment]":
+    """Offers that no cloud would give were passed over for the next one, which is what has become of the name."""
+    latest = {one.name: one for one in sorted((*live, *ended), key=lambda one: one.created_at)}
+    return [one for one in ended if one.resource_id or latest[one.name] is one]
 
 
 def _row(deployment: "Deployment", now: float, guarded: bool) -> tuple[str, ...]:

@@ -34,6 +34,13 @@ Budget = Annotated[str | None, typer.Option("--budget", help="End it when it has
 MaxPrice = Annotated[str | None, typer.Option("--max-price", help="Pay at most so many US dollars an hour.")]
 StartDeadline = Annotated[str | None, typer.Option("--start-deadline", help="Give up if not healthy after so long.")]
 
+BootDeadline = Annotated[
+    str | None, typer.Option("--boot-deadline", help="Give up on a host without progress for so long (20m).")
+]
+Region = Annotated[str | None, typer.Option("--region", help="Only where the region's name has this.")]
+Spot = Annotated[bool, typer.Option("--spot", help="Also what the cloud may take back at any time.")]
+Serverless = Annotated[bool, typer.Option("--serverless", help="A serverless endpoint, and nothing else.")]
+
 
 def flags_by_setting(
     provider: str | None,
@@ -42,6 +49,7 @@ def flags_by_setting(
     budget: str | None,
     max_price: str | None,
     start_deadline: str | None,
+    boot_deadline: str | None,
 ) -> dict[str, str | None]:
     """What was given with the flags of a launch, by the name of the setting that each stands for."""
     return {
@@ -51,4 +59,5 @@ def flags_by_setting(
         "budget_usd": budget,
         "max_price_usd_per_hour": max_price,
         "start_deadline": start_deadline,
+        "boot_deadline": boot_deadline,
     }

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpu_cli.commands.options import AsJson, MaxPrice, Provider, complete_recipe
+from gpu_cli.commands.options import AsJson, MaxPrice, Provider, Region, Serverless, Spot, complete_recipe
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.planner.offers.objectives import Optimize
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gpu_cli.fleet.launch import Wanted
     from gpu_cli.fleet.market import Market
     from gpu_cli.fleet.planning import Wish
-    from gpu_cli.recipe.schema import Recipe
+    from gpu_cli.fleet.recipe_model import RecipeModel
     from gpu_cli.ui.output import Result
 
 WATCH_S = 30.0
@@ -28,9 +28,10 @@ def plan(
         typer.Argument(help="A recipe, or ORG/MODEL[:QUANT]; default: ./gpu.yaml.", autocompletion=complete_recipe),
     ] = None,
     provider: Provider = None,
+    serverless: Serverless = False,
     max_price: MaxPrice = None,
-    region: Annotated[str | None, typer.Option("--region", help="Only where the region's name has this.")] = None,
-    spot: Annotated[bool, typer.Option("--spot", help="Also what the cloud may take back at any time.")] = False,
+    region: Region = None,
+    spot: Spot = False,
     optimize: Annotated[
         Optimize, typer.Option("--optimize", help="What the first is to be best in: the price is that of a session.")
     ] = Optimize.PRICE,
@@ -43,6 +44,7 @@ def plan(
 ) -> None:
     """Rank what can be rented for a recipe, with reasons; rent nothing."""
     from gpu_cli.commands.here import open_here, the_wanted
+    from gpu_cli.fleet.recipe_model import RecipeModel
     from gpu_cli.ui.output import show
 
     if watch and (as_json or offers):
@@ -50,24 +52,26 @@ def plan(
         raise UserError(Exit.BAD_INPUT, "usage", message)
     if save and offers:
         raise UserError(Exit.BAD_INPUT, "usage", "--save and --offers exclude each other", hint="give one of them")
-    wanted, only = the_wanted(recipe, None, {"provider": provider, "max_price_usd_per_hour": max_price})
+    flags = {"provider": provider, "max_price_usd_per_hour": max_price}
+    wanted, only = the_wanted(recipe, None, flags, serverless=serverless)
     wish = _wish(wanted.limits, region, optimize, use, spot=spot)
     with open_here() as fleet:
+        model = RecipeModel(wanted.recipe, fleet.paths, fleet.environ)
         while True:
-            market = _market(fleet, wanted.recipe, only, offers, save)
-            show(_planned(fleet, wanted, market, wish, everything=everything), as_json=as_json)
+            market = _market(fleet, model, only, offers, save)
+            show(_planned(model, wanted, market, wish, everything=everything), as_json=as_json)
             if not watch:
                 break
             fleet.clock.sleep(WATCH_S)
 
 
-def _market(fleet: "Fleet", recipe: "Recipe", only: str | None, offers: Path | None, save: Path | None) -> "Market":
+def _market(fleet: "Fleet", model: "RecipeModel", only: str | None, offers: Path | None, save: Path | None) -> "Market":
     from gpu_cli.fleet.market import ask_or_look_up
     from gpu_cli.fleet.market_file import read_market, write_market
 
     if offers is not None:
         return read_market(offers).of(only)
-    market = ask_or_look_up(fleet, recipe, only=only)
+    market = ask_or_look_up(fleet, model, only=only)
     if save is not None:
         write_market(save, market)
     return market
@@ -87,7 +91,7 @@ def _wish(limits: "Limits", region: str | None, optimize: Optimize, use: str, *,
     return Wish(Filters(limits.max_price_usd_per_hour, region, spot), optimize, session)
 
 
-def _planned(fleet: "Fleet", wanted: "Wanted", market: "Market", wish: "Wish", *, everything: bool) -> "Result":
+def _planned(model: "RecipeModel", wanted: "Wanted", market: "Market", wish: "Wish", *, everything: bool) -> "Result":
     """Raises UserError when nothing will do."""
     from gpu_cli.commands.plan_report import (
         plan_document,
@@ -100,7 +104,7 @@ def _planned(fleet: "Fleet", wanted: "Wanted", market: "Market", wish: "Wish", *
     from gpu_cli.fleet.planning import make_plan, nothing_fits
     from gpu_cli.ui.output import Result, print_message
 
-    made = make_plan(fleet, wanted.recipe, market, wish)
+    made = make_plan(model, market, wish)
     if not made.candidates:
         for reason in why_not(made, everything=True) if everything else ():
             print_message(reason)

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gpu_cli.commands.documents import iso
+from gpu_cli.planner.offers.break_even import serverless_break_even
 from gpu_cli.ui.output import Table
 from gpu_cli.units import format_duration, format_usd
 
 if TYPE_CHECKING:
     from gpu_cli.fleet.market import Answer, Market
     from gpu_cli.planner.rank import Candidate, Plan, Reason
+    from gpu_providers.base import Offer
 
 Ranked = tuple[int, "Candidate"]
 
@@ -19,8 +21,9 @@ SHOWN_CANDIDATES, SHOWN_REASONS = 12, 3
 
 def plan_document(plan: "Plan") -> Mapping[str, object]:
     """Candidates in order, and what will not do."""
+    offers = plan.offers
     return {
-        "candidates": [_candidate(candidate, rank) for rank, candidate in enumerate(plan.candidates, start=1)],
+        "candidates": [_candidate(candidate, rank, offers) for rank, candidate in enumerate(plan.candidates, start=1)],
         "rejected": [
             {
                 "provider": out.offer.provider,
@@ -60,9 +63,21 @@ def _distinct(candidates: "Sequence[Ranked]") -> "Sequence[Ranked]":
 
 
 def plan_prose(plan: "Plan", market: "Market", *, everything: bool) -> tuple[str, ...]:
-    """Where the prices are from, why the rest will not do, and why the first is first."""
+    """Where the prices are from, who could not be asked, why the rest will not do, and why the first is first."""
     first = f"{len(plan.candidates)} candidates; the first: {plan.candidates[0].why}"
-    return (*_price_ages(market), *why_not(plan, everything=everything), first)
+    return (
+        *_price_ages(market),
+        *silent_providers(market),
+        *why_not(plan, everything=everything),
+        first,
+        *_against_pods(plan),
+    )
+
+
+def silent_providers(market: "Market") -> Sequence[str]:
+    """Those that were asked in vain, and why."""
+    silent = ((name, answer) for name, answer in market.answers.items() if answer.failed and not answer.from_snapshot)
+    return [f"{name}: {answer.problem}{f' ({answer.hint})' if answer.hint else ''}" for name, answer in silent]
 
 
 def plan_messages(plan: "Plan") -> tuple[str, ...]:
@@ -72,9 +87,20 @@ def plan_messages(plan: "Plan") -> tuple[str, ...]:
     return (f"its flags: {flags}",) if flags else ()
 
 
-def _candidate(candidate: "Candidate", rank: int) -> Mapping[str, object]:
+def _against_pods(plan: "Plan") -> Sequence[str]:
+    """Of a first candidate that is serverless: up to which use it is the cheaper way to rent its GPUs."""
+    share = serverless_break_even(plan.candidates[0].offer, plan.offers)
+    if share is None:
+        return ()
+    if share == 1:
+        return ("it costs less than a pod of the same GPUs however busy it is",)
+    return (f"it costs less than a pod of the same GPUs as long as it is busy less than {share:.0%} of the time",)
+
+
+def _candidate(candidate: "Candidate", rank: int, offers: "Sequence[Offer]") -> Mapping[str, object]:
     offer, sizing, speed = candidate.offer, candidate.sizing, candidate.speed
     usd = candidate.usd_per_million_output_tokens
+    break_even = serverless_break_even(offer, offers)
     return {
         "rank": rank,
         "provider": offer.provider,
@@ -86,6 +112,7 @@ def _candidate(candidate: "Candidate", rank: int) -> Mapping[str, object]:
         "interruptible": offer.interruptible,
         "price_usd_per_hour": offer.price_usd_per_hour,
         "price_parts": dict(offer.price_parts),
+        "serverless_break_even": None if break_even is None else round(break_even, 4),
         "session_cost_usd": round(candidate.session.cost_usd, 6),
         "verdict": str(sizing.verdict) if sizing else None,
         "kv_cache_tokens": sizing.kv_cache_tokens if sizing else None,

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpu_cli.commands.options import (
+    BootDeadline,
     Budget,
     Idle,
     MaxPrice,
     Provider,
+    Serverless,
     StartDeadline,
     Ttl,
     complete_recipe,
@@ -34,11 +36,13 @@ def run(
     command: Annotated[list[str], typer.Argument(help="After --: the command and its arguments.")],
     name: Annotated[str | None, typer.Option("--name", help="Name of the deployment; default: RECIPE-run-….")] = None,
     provider: Provider = None,
+    serverless: Serverless = False,
     idle: Idle = None,
     ttl: Ttl = None,
     budget: Budget = None,
     max_price: MaxPrice = None,
     start_deadline: StartDeadline = None,
+    boot_deadline: BootDeadline = None,
 ) -> None:
     """Run a command with OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL of a fresh deployment, then end that.
 
@@ -52,8 +56,9 @@ def run(
         raise UserError(
             Exit.BAD_INPUT, "no-command", f"no command is called {command[0]!r}", hint="nothing was started"
         )
-    flags = flags_by_setting(provider, idle, ttl, budget, max_price, start_deadline)
-    wanted, only = the_wanted(recipe, name, flags, tied=True, unique=f"run-{secrets.token_hex(2)}")
+    flags = flags_by_setting(provider, idle, ttl, budget, max_price, start_deadline, boot_deadline)
+    unique = f"run-{secrets.token_hex(2)}"
+    wanted, only = the_wanted(recipe, name, flags, serverless=serverless, tied=True, unique=unique)
     with open_here() as fleet:
         status = _run(fleet, wanted, only, command)
     raise typer.Exit(status)

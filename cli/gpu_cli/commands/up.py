@@ -7,10 +7,12 @@ import typer
 
 from gpu_cli.commands.options import (
     AsJson,
+    BootDeadline,
     Budget,
     Idle,
     MaxPrice,
     Provider,
+    Serverless,
     StartDeadline,
     Ttl,
     complete_recipe,
@@ -31,11 +33,13 @@ def up(
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the deployment; default: the recipe's.")] = None,
     provider: Provider = None,
+    serverless: Serverless = False,
     idle: Idle = None,
     ttl: Ttl = None,
     budget: Budget = None,
     max_price: MaxPrice = None,
     start_deadline: StartDeadline = None,
+    boot_deadline: BootDeadline = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Come back only when it is healthy.")] = True,
     show_key: Annotated[bool, typer.Option("--show-key", help="Put the API key into the JSON document.")] = False,
@@ -44,8 +48,8 @@ def up(
     """Bring up a recipe and print its OpenAI base_url; one that runs already is used as it is."""
     from gpu_cli.commands.here import open_here, the_wanted
 
-    flags = flags_by_setting(provider, idle, ttl, budget, max_price, start_deadline)
-    wanted, only = the_wanted(recipe, name, flags, wait=wait)
+    flags = flags_by_setting(provider, idle, ttl, budget, max_price, start_deadline, boot_deadline)
+    wanted, only = the_wanted(recipe, name, flags, serverless=serverless, wait=wait)
     with open_here() as fleet:
         result = _dry_run(fleet, wanted, only) if dry_run else _up(fleet, wanted, only, show_key=show_key)
     show(result, as_json=as_json)
@@ -67,8 +71,9 @@ def _up(fleet: "Fleet", wanted: "Wanted", provider: str | None, *, show_key: boo
 
 
 def _key(fleet: "Fleet", deployment: "Deployment", *, show_key: bool) -> Mapping[str, object]:
-    key = fleet.keys.read(deployment.resource_name) if show_key else None
-    return {"api_key": key.reveal()} if key else {}
+    from gpu_cli.commands.here import the_key
+
+    return {"api_key": the_key(fleet, deployment).reveal()} if show_key else {}
 
 
 def _story(fleet: "Fleet", deployment: "Deployment") -> tuple[str, ...]:
@@ -88,7 +93,7 @@ def _story(fleet: "Fleet", deployment: "Deployment") -> tuple[str, ...]:
 def _dry_run(fleet: "Fleet", wanted: "Wanted", provider: str | None) -> Result:
     from gpu_cli.commands.plan_report import plan_document
     from gpu_cli.fleet.planning import launchable_plan
-    from gpu_cli.fleet.runtime import engine_args_on
+    from gpu_cli.fleet.supervised import engine_args_on
     from gpu_cli.units import format_duration, format_usd
 
     plan = launchable_plan(fleet, wanted.recipe, wanted.limits, provider=provider)

@@ -70,6 +70,13 @@ START_DEADLINE = _duration(
     lambda recipe: recipe.limits.start_deadline_s,
     "give up when it is not ready after this long",
 )
+BOOT_DEADLINE = _duration(
+    "boot_deadline",
+    "--boot-deadline",
+    20 * 60,
+    lambda recipe: recipe.limits.boot_deadline_s,
+    "give up on a host that shows no progress for this long",
+)
 BUDGET_USD = _usd(
     "budget_usd", "--budget", lambda recipe: recipe.limits.budget_usd, "end it when it has cost this much"
 )
@@ -79,4 +86,6 @@ MAX_PRICE = _usd(
     lambda recipe: recipe.limits.max_price_usd_per_hour,
     "rent nothing that costs more than this in an hour",
 )
-KEYS: Mapping[str, Key[Any]] = {key.name: key for key in (PROVIDER, IDLE, TTL, START_DEADLINE, BUDGET_USD, MAX_PRICE)}
+KEYS: Mapping[str, Key[Any]] = {
+    key.name: key for key in (PROVIDER, IDLE, TTL, START_DEADLINE, BOOT_DEADLINE, BUDGET_USD, MAX_PRICE)
+}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from gpu_cli.config.files import project_file, read_config, user_file
-from gpu_cli.config.keys import BAD_CONFIG, BUDGET_USD, IDLE, KEYS, MAX_PRICE, START_DEADLINE, TTL, Key
+from gpu_cli.config.keys import BAD_CONFIG, BOOT_DEADLINE, BUDGET_USD, IDLE, KEYS, MAX_PRICE, START_DEADLINE, TTL, Key
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.paths import Paths
@@ -36,6 +36,7 @@ class Limits:
     idle_s: float
     ttl_s: float
     start_deadline_s: float
+    boot_deadline_s: float
     budget_usd: float | None
     max_price_usd_per_hour: float | None
 
@@ -86,6 +87,7 @@ def resolve_limits(settings: Settings, recipe: "Recipe | None", flags: Mapping[s
         idle_s=value(IDLE),
         ttl_s=value(TTL),
         start_deadline_s=value(START_DEADLINE),
+        boot_deadline_s=value(BOOT_DEADLINE),
         budget_usd=value(BUDGET_USD),
         max_price_usd_per_hour=value(MAX_PRICE),
     )

@@ -1,7 +1,9 @@
 """The checks of `gpu doctor`: this machine, its engine, its credentials, and every provider."""
 
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, wait
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -14,13 +16,15 @@ from gpu_cli.errors import UserError
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import guard_lives
 from gpu_cli.recipe.schema import DEFAULT_ENGINE_VERSION
-from gpu_providers.base import Check
+from gpu_providers.base import Check, Provider
 
 LOW_DISK_GIB = 6.0
 """The CPU engine and a small model."""
 MAX_CLOCK_ERROR_S = 60.0
 HUB = "https://huggingface.co"
 HUB_TIMEOUT_S = 3.0
+PROVIDER_PATIENCE_S = 15.0
+"""How long providers are waited for; all are asked at once."""
 
 
 def check_all(fleet: Fleet) -> Sequence[Check]:
@@ -29,17 +33,41 @@ def check_all(fleet: Fleet) -> Sequence[Check]:
 
 
 def _checks(fleet: Fleet) -> Iterator[Check]:
+    providers, broken = fleet.providers()
+    asked = {provider.name: _asked(provider) for provider in providers}
     yield Check("gpu", True, f"{__version__}; state in {fleet.paths.state}")
     yield _disk(fleet.paths.cache)
     yield _engine(fleet)
     yield _guard(fleet)
     yield from _hub(fleet)
     yield _hub_token(fleet)
-    providers, broken = fleet.providers()
-    for provider in providers:
-        yield from provider.check()
+    wait(asked.values(), PROVIDER_PATIENCE_S)
+    for name, answer in asked.items():
+        yield from _answered(name, answer)
     for error in broken:
         yield Check("provider", False, error.message, error.hint)
+
+
+def _asked(provider: Provider) -> "Future[Sequence[Check]]":
+    """In a thread that nobody has to wait for: a cloud that hangs must not hold up the program's end."""
+    answer: Future[Sequence[Check]] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(provider.check())
+        except Exception as error:  # noqa: BLE001 - a plug-in may break its promise, and is named for it
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return answer
+
+
+def _answered(name: str, answer: "Future[Sequence[Check]]") -> Sequence[Check]:
+    if not answer.done():
+        return [Check(name, False, f"does not answer within {PROVIDER_PATIENCE_S:.0f} s", "try again later")]
+    if error := answer.exception():
+        return [Check(name, False, f"its check failed: {type(error).__name__}: {error}", "report it to its author")]
+    return answer.result()
 
 
 def _disk(cache: Path) -> Check:

@@ -8,7 +8,7 @@ from gpu_cli.fleet.reconcile import look, why_end
 from gpu_cli.fleet.recover import adopt, described
 from gpu_cli.fleet.teardown import destroy, tear_down
 from gpu_providers.base import Resource
-from gpu_providers.errors import ProviderError
+from gpu_providers.errors import NoCredentials, ProviderError
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ def survey(fleet: Fleet) -> Survey:
     for provider in providers:
         try:
             resources = provider.list_resources()
+        except NoCredentials:  # a cloud that the user does not use
+            continue
         except ProviderError as error:
             unreached.append(f"{provider.name}: {error.message}")
             continue

@@ -94,8 +94,11 @@ class Deployment:
     """The engine's own count of work when it was last read; a change means that there was some."""
     tied: bool = True
     """It lives only as long as the process that launched it (which holds its lock): set until `up` is done with it."""
-    supervisor_armed: bool = False
-    """The supervisor on the node confirmed its limits."""
+    own_stop_armed: bool = False
+    """What ends it without this side confirmed its limits: the supervisor on the node, or the cloud's idle timeout."""
+    metered_usd: float | None = None
+    """For what scales to zero: what its workers have cost as far as it was watched; None where time is what costs."""
+    metered_at: float | None = None
     reason: str = ""
     """Why it ended, or what is wrong with it."""
 
@@ -119,14 +122,19 @@ class Deployment:
         return State.FAILED
 
     def spent_usd(self, now: float) -> float:
-        """Price x time from the launch to its end or to now."""
+        """Price x time from the launch to its end or to now; of what scales to zero, what was metered."""
+        if self.metered_usd is not None:
+            return self.metered_usd
         if self.launched_at is None:
             return 0.0
         hours = max(0.0, (self.ended_at or now) - self.launched_at) / 3600
         return hours * self.price_usd_per_hour
 
     def budget_ends_at(self) -> float | None:
-        """When its budget is used up; None when it has none, costs nothing or bills nothing yet."""
+        """When its budget is used up at the soonest; None when it has none, costs nothing or bills nothing yet."""
         if self.budget_usd is None or self.launched_at is None or self.price_usd_per_hour <= 0:
             return None
-        return self.launched_at + self.budget_usd / self.price_usd_per_hour * 3600
+        start, left_usd = self.launched_at, self.budget_usd
+        if self.metered_usd is not None and self.metered_at is not None:
+            start, left_usd = self.metered_at, self.budget_usd - self.metered_usd
+        return start + left_usd / self.price_usd_per_hour * 3600

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gpu_cli import __version__
 from gpu_providers.base import Secret
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 # httpx takes longer to import than a process takes to start, so it is imported where it is used: for `gpu up` and
 # the guard that is while the engine loads.
 
+USER_AGENT = f"gpu-cli/{__version__}"
+"""Edges in front of endpoints refuse those of programming languages as bots."""
 CANARY_PROMPT = "The capital of France is"
 
 
@@ -34,16 +37,16 @@ class EngineRefused(Exception):
 
 
 class EngineClient:
-    """One endpoint, with its key. Proxies of the environment are not used: the key goes nowhere else."""
+    """One endpoint, with its key. Over plain HTTP, proxies of the environment are not used: they would see the key."""
 
     def __init__(self, endpoint: str, key: Secret, *, timeout_s: float = 5.0) -> None:
         import httpx
 
         self._client = httpx.Client(
             base_url=endpoint,
-            headers={"Authorization": f"Bearer {key.reveal()}"},
+            headers={"Authorization": f"Bearer {key.reveal()}", "User-Agent": USER_AGENT},
             timeout=timeout_s,
-            trust_env=False,
+            trust_env=endpoint.startswith("https://"),
         )
 
     def __enter__(self) -> "EngineClient":

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gpu_cli.did_you_mean import did_you_mean
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.recipe_model import configurations_of, pinned_by, what_is_known
@@ -19,6 +18,7 @@ from gpu_cli.planner.engine.engine_settings import Layout
 from gpu_cli.planner.kv.kv_cache import kv_cache
 from gpu_cli.planner.sizing import Sizing, Verdict
 from gpu_cli.recipe.schema import Recipe
+from gpu_cli.unknown_card import unknown_card
 from gpu_cli.weights.source import Scheme
 from gpu_providers.gpus import GPUS, Gpu, canonical
 from gpu_providers.price_snapshot import snapshot_offers
@@ -128,9 +128,7 @@ def parse_card(text: str) -> tuple[Gpu, int]:
     name, colon, count = text.partition(":")
     gpu = canonical(name)
     if gpu is None:
-        meant = [card for card in GPUS if name and card.lower().startswith(name.lower())]
-        guess = f"; did you mean {' or '.join(meant)}?" if meant else did_you_mean(name.upper(), GPUS)
-        raise UserError(Exit.BAD_INPUT, "unknown-gpu", f"no card is called {name!r}{guess}", hint="see all: gpu gpus")
+        raise unknown_card(name)
     if colon and not (count.isdecimal() and 0 < int(count) <= MOST_CARDS):
         message = f"--gpu {text}: behind the colon stands a number from 1 to {MOST_CARDS}, as in {gpu.name}:2"
         raise UserError(Exit.BAD_INPUT, "usage", message, hint="see gpu fit --help")

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpu_cli.fleet.clock import Clock
+from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.keys import Keys
 from gpu_cli.fleet.store import Store
 from gpu_cli.locks import Lock
 from gpu_cli.paths import Paths
 from gpu_providers import registry
-from gpu_providers.base import Provider, ProviderContext
+from gpu_providers.base import Kind, Provider, ProviderContext, Secret
 from gpu_providers.errors import ProviderError
 
 
@@ -28,6 +29,15 @@ class Fleet:
     def keys(self) -> Keys:
         """The API keys of deployments."""
         return Keys(self.paths.state / "keys")
+
+    def key_of(self, deployment: Deployment) -> Secret | None:
+        """The key of its endpoint; None when this machine does not have it. Raises ProviderError.
+
+        Where the cloud's edge demands a key of its own, that is the one, and no copy of it is kept.
+        """
+        if deployment.kind is Kind.SERVERLESS and (key := self.provider(deployment.provider).edge_key(deployment.kind)):
+            return key
+        return self.keys.read(deployment.resource_name)
 
     def launch_lock(self, name: str) -> Lock:
         """Held by the one process that launches (or runs) the deployment of this name."""

@@ -5,6 +5,7 @@ ends what a killed command left behind, sees detached starts (`gpu up --no-wait`
 by itself. The supervisor on the node has the first turn: the guard acts when it is `GUARD_GRACE_S` late.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -17,13 +18,13 @@ from threading import Event
 from gpu_cli import __version__
 from gpu_cli.errors import UserError
 from gpu_cli.fleet.clock import Clock
-from gpu_cli.fleet.deployment import STARTING, Deployment, State
+from gpu_cli.fleet.deployment import STARTING, Deployment
 from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import lock_path, version_path
 from gpu_cli.fleet.reconcile import look, why_end
 from gpu_cli.fleet.recover import open_fleet
-from gpu_cli.fleet.stops import GUARD_GRACE_S
+from gpu_cli.fleet.stops import GUARD_GRACE_S, idle_for_s
 from gpu_cli.fleet.store import StateMoved, StoreCorrupt
 from gpu_cli.fleet.teardown import tear_down
 from gpu_cli.locks import Lock, is_held
@@ -48,6 +49,7 @@ class Guard:
         self._fleet = fleet
         self._clients: dict[str, EngineClient] = {}
         self._busy: dict[str, Future[None]] = {}
+        self._due_at: dict[str, float] = {}
         self._pool = ThreadPoolExecutor(WORKERS)
 
     def turn(self) -> bool:
@@ -55,10 +57,19 @@ class Guard:
         live = self._fleet.store.live()
         self._forget_ended({deployment.resource_name for deployment in live})
         for deployment in live:
-            if deployment.resource_name not in self._busy:
+            if deployment.resource_name not in self._busy and self._is_due(deployment):
                 with _logged(deployment.resource_name):
                     self._attend(deployment)
         return bool(live)
+
+    def _is_due(self, deployment: Deployment) -> bool:
+        """Whether its cloud may be asked again; a provider that does not load is not asked anything."""
+        name, now = deployment.resource_name, self._fleet.clock.now()
+        if now < self._due_at.get(name, 0.0):
+            return False
+        with contextlib.suppress(ProviderError):
+            self._due_at[name] = now + self._fleet.provider(deployment.provider).poll_interval_s
+        return True
 
     def _attend(self, deployment: Deployment) -> None:
         deployment, state = look(self._fleet, deployment)
@@ -70,7 +81,7 @@ class Guard:
 
     def _why_idle(self, deployment: Deployment) -> str:
         """`idle` when a fresh look says that there has been no work for too long. No answer is not idleness."""
-        if deployment.state is not State.READY or deployment.active_at is None:
+        if idle_for_s(deployment, self._fleet.clock.now()) is None or deployment.active_at is None:
             return ""
         try:
             work = self._client(deployment).work()
@@ -110,7 +121,7 @@ class Guard:
     def _client(self, deployment: Deployment) -> EngineClient:
         name = deployment.resource_name
         if name not in self._clients:
-            key = self._fleet.keys.read(name)
+            key = self._fleet.key_of(deployment)
             if key is None or not deployment.endpoint:
                 raise EngineUnreachable(f"{name} has no endpoint, or no key on this machine")
             self._clients[name] = EngineClient(deployment.endpoint, key)
@@ -122,6 +133,7 @@ class Guard:
                 del self._busy[name]
         for name in set(self._clients) - live - set(self._busy):
             self._clients.pop(name).__exit__()
+        self._due_at = {name: due_at for name, due_at in self._due_at.items() if name in live}
 
 
 def run(fleet: Fleet, stop: Event) -> None:

@@ -1,5 +1,7 @@
-"""Waiting for an engine: the process lives, `/health`, the model is listed, and a completion comes back."""
+"""Waiting for an engine: its host comes up, `/health`, the model is listed, and a completion comes back."""
 
+import contextlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -7,12 +9,13 @@ from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
-from gpu_cli.fleet.engine_log import Diagnosis, Milestone, diagnose, last_words, milestone
+from gpu_cli.fleet.engine_log import Diagnosis, diagnose, last_words, milestone
 from gpu_cli.ui.progress import Progress
-from gpu_providers.base import Provider, ResourceState
-from gpu_providers.errors import NotFound, ProviderError
+from gpu_cli.units import format_duration
+from gpu_providers.base import Boot, Provider
+from gpu_providers.errors import CommandCrashed, HostFailed, InvalidRequest, NotFound, ProviderError
 
-POLL_S = 0.1
+LONGEST_POLL_S = 1.0
 NO_PROGRESS_S = 900.0
 """A start that neither logs nor answers for this long has stopped: big loads are slow, but they say so."""
 CANARY_TIMEOUT_S = 120.0
@@ -43,6 +46,8 @@ class Start:
     client: EngineClient
     model: str
     deadline_at: float
+    boot_deadline_s: float
+    """How long its host may show no sign of progress."""
     clock: Clock
     progress: Progress
     check_still_wanted: Callable[[], object]
@@ -52,32 +57,121 @@ class Start:
 
 
 def wait_until_healthy(start: Start) -> None:
-    """Returns when a completion came back. Raises NotHealthy, or what `check_still_wanted` raises."""
-    start.progress.stage("start")
-    last_seen: tuple[Milestone, Sequence[str]] | None = None
-    moved_at, seen_running = start.clock.now(), False
+    """Returns when a completion came back.
+
+    Raises NotHealthy, or what `check_still_wanted` raises; HostFailed and CommandCrashed when it is the host that
+    failed, or nothing says why its command ends: then another host may do. InvalidRequest when no host would do.
+    """
+    watch = _Watch(start)
     while not start.client.is_healthy():
         start.check_still_wanted()
-        lines = _log(start)
-        if _is_dead(start):
-            lines = _log(start)
-            raise NotHealthy(_cause(lines, "the engine ended while it was starting"), lines)
-        if lines and not seen_running:
-            seen_running = True
-            start.engine_runs()
+        if watch.is_due():
+            watch.look()
+        start.clock.sleep(watch.poll_s)
+    watch.saw_the_engine()
+    _check_serves(start, watch)
+
+
+class _Watch:
+    """What was seen of one start: the cloud is asked as seldom as it wants, the engine as often as is polite."""
+
+    def __init__(self, start: Start) -> None:
+        self._start = start
+        self._look_at = -math.inf
+        self._booting = True
+        self._uptime_s: float | None = None
+        self._seen: object = None
+        self._moved_at = start.clock.now()
+        self._engine_seen = False
+        self.lines: Sequence[str] = ()
+        self.poll_s = min(LONGEST_POLL_S, start.provider.poll_interval_s / 5)
+
+    def is_due(self) -> bool:
+        """Whether the cloud may be asked again."""
+        return self._start.clock.now() >= self._look_at
+
+    def look(self) -> None:
+        """Ask the cloud how it goes; raises what `wait_until_healthy` promises."""
+        boot = self._boot()
+        if boot is not None:
+            self._booting = self._booting and not boot.running
+        if self._booting:
+            self._show("boot", boot.detail if boot else "")
+        else:
+            self._read_log()
+        self._check_time()
+        self._look_at = self._start.clock.now() + self._start.provider.poll_interval_s
+
+    def saw_the_engine(self) -> None:
+        """It has shown a sign of life."""
+        if not self._engine_seen:
+            self._engine_seen = True
+            self._start.engine_runs()
+
+    def read(self) -> Sequence[str]:
+        """The end of the log; the last that was had, once there is none any more."""
+        with contextlib.suppress(ProviderError):
+            self.lines = list(self._start.provider.logs(self._start.resource_id, tail=LOG_LINES)) or self.lines
+        return self.lines
+
+    def _boot(self) -> Boot | None:
+        """The provider's word; None when it could not be asked, which proves nothing."""
+        try:
+            boot = self._start.provider.boot(self._start.resource_id)
+            self._check_uptime(boot)
+        except (HostFailed, InvalidRequest):
+            self.read()
+            raise
+        except (CommandCrashed, NotFound) as error:
+            raise self._dead(error) from error
+        except ProviderError:
+            return None
+        return boot
+
+    def _check_uptime(self, boot: Boot) -> None:
+        """Raises CommandCrashed when it has been started anew since the last look."""
+        last_s, self._uptime_s = self._uptime_s, boot.uptime_s
+        if last_s is not None and boot.uptime_s is not None and boot.uptime_s < last_s:
+            raise CommandCrashed("its command ended and was started again")
+
+    def _dead(self, error: ProviderError) -> Exception:
+        """Why it ended, where the log says that; else the provider's own error, when that may be the host's fault."""
+        lines = self.read()
+        if isinstance(error, CommandCrashed) and not (diagnose(lines) or last_words(lines)[0]):
+            return error
+        return NotHealthy(_cause(lines, "the engine ended while it was starting"), lines)
+
+    def _read_log(self) -> None:
+        lines = self.read()
+        if lines:
+            self.saw_the_engine()
         reached = milestone(lines)
-        if (reached, lines[-1:]) != last_seen:
-            last_seen, moved_at = (reached, lines[-1:]), start.clock.now()
-        start.progress.stage(reached.stage)
-        start.progress.detail(reached.detail)
-        _check_time(start, moved_at, lines)
-        start.clock.sleep(POLL_S)
-    if not seen_running:
-        start.engine_runs()
-    _check_serves(start)
+        self._show(reached.stage, reached.detail, lines[-1:])
+
+    def _show(self, stage: str, detail: str, more: object = None) -> None:
+        if (stage, detail, more) != self._seen:
+            self._seen, self._moved_at = (stage, detail, more), self._start.clock.now()
+        self._start.progress.stage(stage)
+        self._start.progress.detail(detail)
+
+    def _check_time(self) -> None:
+        now = self._start.clock.now()
+        if now >= self._start.deadline_at:
+            hint = "raise `limits: start_deadline` in the recipe"
+            raise NotHealthy(
+                Diagnosis("start-deadline", "it was not healthy within the start deadline", hint), self.read()
+            )
+        patience_s = self._start.boot_deadline_s if self._booting else NO_PROGRESS_S
+        if now - self._moved_at < patience_s:
+            return
+        waited = format_duration(round(patience_s))
+        if self._booting:
+            raise HostFailed(f"its host showed no progress for {waited}", hint="wait longer with --boot-deadline")
+        message = f"its start came to a standstill ({waited} without progress)"
+        raise NotHealthy(Diagnosis("no-progress", message, ""), self.read())
 
 
-def _check_serves(start: Start) -> None:
+def _check_serves(start: Start, watch: _Watch) -> None:
     """`/health` can be 200 with a dead engine: only a completion proves that it works."""
     try:
         start.progress.stage("healthy")
@@ -88,35 +182,8 @@ def _check_serves(start: Start) -> None:
         start.progress.stage("canary")
         start.client.complete(start.model, timeout_s=CANARY_TIMEOUT_S)
     except (EngineRefused, EngineUnreachable) as error:
-        lines = _log(start)
+        lines = watch.read()
         raise NotHealthy(_cause(lines, f"the engine does not work: {error}"), lines) from error
-
-
-def _is_dead(start: Start) -> bool:
-    """By the provider's word only; a provider that cannot be asked proves nothing."""
-    try:
-        return start.provider.describe(start.resource_id).state is ResourceState.BROKEN
-    except NotFound:
-        return True
-    except ProviderError:
-        return False
-
-
-def _log(start: Start) -> Sequence[str]:
-    try:
-        return list(start.provider.logs(start.resource_id, tail=LOG_LINES))
-    except ProviderError:
-        return []
-
-
-def _check_time(start: Start, moved_at: float, lines: Sequence[str]) -> None:
-    now = start.clock.now()
-    if now >= start.deadline_at:
-        hint = "raise `limits: start_deadline` in the recipe"
-        raise NotHealthy(Diagnosis("start-deadline", "it was not healthy within the start deadline", hint), lines)
-    if now - moved_at >= NO_PROGRESS_S:
-        message = f"its start came to a standstill ({NO_PROGRESS_S / 60:.0f} minutes without progress)"
-        raise NotHealthy(Diagnosis("no-progress", message, ""), lines)
 
 
 def _cause(lines: Sequence[str], otherwise: str) -> Diagnosis:

@@ -7,25 +7,39 @@ from dataclasses import dataclass
 from gpu_cli.config.settings import Limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
+from gpu_cli.fleet.balance import warn_of_balance
+from gpu_cli.fleet.create import create
 from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import await_guard, call_guard
-from gpu_cli.fleet.runtime import prepare_process, process_request, resource_name
+from gpu_cli.fleet.runtime import prepare, request_for
 from gpu_cli.fleet.start import advance, cleaned_up, watch_start
+from gpu_cli.fleet.supervised import resource_name
+from gpu_cli.fleet.teardown import finish
 from gpu_cli.planner.rank import Candidate
 from gpu_cli.recipe.schema import Recipe
 from gpu_cli.ui.progress import Progress
 from gpu_cli.units import format_duration, format_usd
-from gpu_providers.base import Offer, Resource
+from gpu_providers.base import Kind, LaunchRequest, Offer, Provider, Resource
 from gpu_providers.errors import (
     AuthError,
+    CommandCrashed,
+    CreateUnknown,
+    HostFailed,
     InsufficientFunds,
     InvalidRequest,
     ProviderError,
+    ProviderUnavailable,
+    QuotaExceeded,
+    RateLimited,
 )
 
 SHORTEST_BUDGET_S = 300.0
 """A budget that lasts less than this pays for a start and nothing else."""
+MOST_HOSTS = 3
+"""When so many hosts did not come up, it is not the hosts; and each of them is paid for."""
+MOST_SILENCES = 2
+"""When a cloud did not answer so often, its other offers will not be answered either."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +59,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A candidate that could not be launched."""
+    """A candidate that did not work out."""
 
     offer: Offer
     error: ProviderError
+
+    @property
+    def was_launched(self) -> bool:
+        """It was made, and did not come up."""
+        return isinstance(self.error, HostFailed | CommandCrashed)
 
 
 def launch(fleet: Fleet, wanted: Wanted, candidates: Sequence[Candidate], progress: Progress) -> Deployment:
@@ -58,22 +77,28 @@ def launch(fleet: Fleet, wanted: Wanted, candidates: Sequence[Candidate], progre
     UserError: LAUNCH_FAILED when no candidate could be launched, NEVER_HEALTHY, LIMIT_REACHED, CLEANUP_UNCONFIRMED.
     """
     _check_budget(wanted, candidates[0].offer)
+    warn_of_balance(fleet, candidates, progress)
     failed: list[Attempt] = []
-    refused: set[str] = set()
     for candidate in candidates:
-        offer = candidate.offer
-        if offer.provider in refused:
+        if _is_hopeless(candidate.offer.provider, failed):
             continue
         try:
             return _launch_one(fleet, wanted, candidate, progress)
         except InvalidRequest as error:
             raise UserError(Exit.BAD_INPUT, "refused", error.message, hint=error.hint) from error
         except ProviderError as error:
-            progress.note(f"{offer.offer_id}: {error.message}")
-            failed.append(Attempt(offer, error))
-            if isinstance(error, AuthError | InsufficientFunds):
-                refused.add(offer.provider)
+            progress.note(f"{candidate.offer.offer_id}: {error.message}")
+            failed.append(Attempt(candidate.offer, error))
     raise _nothing_launched(failed)
+
+
+def _is_hopeless(provider: str, failed: Sequence[Attempt]) -> bool:
+    """Whether another offer of this provider would end as those before."""
+    errors = [attempt.error for attempt in failed if attempt.offer.provider == provider]
+    silent = [error for error in errors if isinstance(error, ProviderUnavailable | RateLimited)]
+    hosts = [attempt for attempt in failed if attempt.was_launched]
+    refused = any(isinstance(error, AuthError | InsufficientFunds | QuotaExceeded) for error in errors)
+    return refused or len(silent) >= MOST_SILENCES or len(hosts) >= MOST_HOSTS
 
 
 def check_name_free(fleet: Fleet, name: str) -> None:
@@ -84,23 +109,25 @@ def check_name_free(fleet: Fleet, name: str) -> None:
 
 
 def _launch_one(fleet: Fleet, wanted: Wanted, candidate: Candidate, progress: Progress) -> Deployment:
-    offer = candidate.offer
-    deployment = _planned(fleet, wanted, offer)
+    deployment = _planned(fleet, wanted, candidate.offer)
     fleet.store.add(deployment)
     with cleaned_up(fleet, deployment, progress):
         called = call_guard(fleet)
-        prepared = prepare_process(fleet, wanted.recipe, offer, progress)
-        if prepared.note:
-            progress.note(prepared.note)
+        provider = fleet.provider(candidate.offer.provider)
+        prepared = prepare(fleet, wanted.recipe, candidate, provider, progress)
         await_guard(fleet, called)
-        key = fleet.keys.create(deployment.resource_name)
-        provider = fleet.provider(offer.provider)
         deployment = _intend(fleet, wanted, deployment)
-        request = process_request(fleet, wanted.recipe, deployment, candidate, prepared, key)
-        deployment = _launched(fleet, deployment, provider.launch(request), tied=wanted.wait or wanted.tied)
+        request = request_for(fleet, wanted.recipe, deployment, candidate, prepared)
+        progress.stage("order")
+        progress.detail(candidate.offer.offer_id)
+        resource = _created(fleet, deployment, provider, request)
+        deployment = _launched(fleet, deployment, resource, tied=wanted.wait or wanted.tied)
     if not wanted.wait:
         return deployment
-    return watch_start(fleet, deployment, progress, tied=wanted.tied)
+    if caveat := _caveat(provider, candidate):
+        progress.note(caveat)
+    boot_deadline_s = wanted.limits.boot_deadline_s
+    return watch_start(fleet, deployment, progress, tied=wanted.tied, boot_deadline_s=boot_deadline_s)
 
 
 def _planned(fleet: Fleet, wanted: Wanted, offer: Offer) -> Deployment:
@@ -139,6 +166,17 @@ def _intend(fleet: Fleet, wanted: Wanted, deployment: Deployment) -> Deployment:
     )
 
 
+def _created(fleet: Fleet, deployment: Deployment, provider: Provider, request: LaunchRequest) -> Resource:
+    """A refusal is the cloud's word that nothing was made: then there is nothing to look for and to destroy."""
+    try:
+        return create(fleet, provider, request)
+    except CreateUnknown:
+        raise
+    except ProviderError as error:
+        finish(fleet, deployment, reason=error.message)
+        raise
+
+
 def _launched(fleet: Fleet, deployment: Deployment, resource: Resource, *, tied: bool) -> Deployment:
     return advance(
         fleet,
@@ -146,7 +184,8 @@ def _launched(fleet: Fleet, deployment: Deployment, resource: Resource, *, tied:
         State.BOOTING,
         resource_id=resource.resource_id,
         endpoint=resource.endpoint,
-        price_usd_per_hour=resource.price_usd_per_hour,
+        region=resource.region or deployment.region,
+        price_usd_per_hour=_price(deployment, resource),
         tied=tied,
     )
 
@@ -166,13 +205,33 @@ def _check_budget(wanted: Wanted, offer: Offer) -> None:
         )
 
 
+def _caveat(provider: Provider, candidate: Candidate) -> str:
+    """What to know of an edge that does not wait for ever; empty where there is none."""
+    limit_s = provider.first_byte_limit_s(candidate.offer.kind)
+    if limit_s is None:
+        return ""
+    speed = candidate.speed
+    tokens = f", some {speed.decode_tokens_per_s_single * limit_s:.0f} tokens here" if speed else ""
+    return (
+        f"{provider.name} cuts requests that get no byte of an answer for {limit_s:.0f} s: "
+        f"stream what takes longer to write{tokens}"
+    )
+
+
+def _price(deployment: Deployment, resource: Resource) -> float:
+    """What the cloud says that it charges. For what scales to zero, that of one worker: it has none yet."""
+    if deployment.kind is Kind.SERVERLESS:
+        return deployment.price_usd_per_hour
+    return resource.price_usd_per_hour
+
+
 def _nothing_launched(failed: Sequence[Attempt]) -> UserError:
-    credentials = all(isinstance(attempt.error, AuthError | InsufficientFunds) for attempt in failed)
     tried = "; ".join(f"{attempt.offer.offer_id}: {attempt.error.message}" for attempt in failed)
     hints = dict.fromkeys(attempt.error.hint for attempt in failed if attempt.error.hint)
-    return UserError(
-        Exit.CREDENTIALS if credentials else Exit.LAUNCH_FAILED,
-        "not-launched",
-        f"nothing could be launched: {tried}",
-        hint="; ".join(hints),
-    )
+    return UserError(_exit_of(failed), "not-launched", f"nothing could be launched: {tried}", hint="; ".join(hints))
+
+
+def _exit_of(failed: Sequence[Attempt]) -> Exit:
+    if all(isinstance(attempt.error, AuthError | InsufficientFunds) for attempt in failed):
+        return Exit.CREDENTIALS
+    return Exit.NEVER_HEALTHY if any(attempt.was_launched for attempt in failed) else Exit.LAUNCH_FAILED

@@ -1,19 +1,26 @@
 """What can be rented: all providers asked at once, and a dated price snapshot for the clouds that cannot be asked."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from gpu_cli.did_you_mean import did_you_mean
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.recipe.schema import Recipe
+from gpu_cli.fleet.image import engine_image
+from gpu_cli.fleet.node import disk_gib
+from gpu_cli.fleet.recipe_model import RecipeModel
 from gpu_providers import registry
-from gpu_providers.base import Offer, Search
-from gpu_providers.errors import AuthError, InvalidRequest, ProviderError, ProviderUnavailable
+from gpu_providers.base import Kind, Offer, Provider, Search
+from gpu_providers.errors import AuthError, InvalidRequest, NoCredentials, ProviderError, ProviderUnavailable
 from gpu_providers.price_snapshot import snapshot_offers
+
+SearchOf = Callable[[str], Search]
+"""What is asked of the provider of this name."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,8 @@ class Answer:
     hint: str = ""
     failed: bool = False
     no_credentials: bool = False
+    """They are missing or were refused."""
+    credentials_refused: bool = False
     from_snapshot: bool = False
     """The offers are those of the price snapshot: they show what it would cost, and cannot be launched."""
 
@@ -65,48 +74,85 @@ class Market:
         return tuple(name for name, answer in self.answers.items() if answer.from_snapshot)
 
 
-def ask(fleet: Fleet, recipe: Recipe, *, only: str | None) -> Market:
+def why_silent(market: Market) -> UserError | None:
+    """Why nothing is offered, when that is since nobody could be asked: CREDENTIALS or LAUNCH_FAILED; else None."""
+    failed = [answer for answer in market.answers.values() if answer.failed]
+    if market.offers or not failed:
+        return None
+    message = "; ".join(f"{name}: {answer.problem}" for name, answer in market.answers.items() if answer.problem)
+    hint = "; ".join(dict.fromkeys(answer.hint for answer in failed if answer.hint))
+    if all(answer.no_credentials for answer in failed):
+        return UserError(Exit.CREDENTIALS, "no-credentials", message, hint=hint)
+    if len(failed) == len(market.answers):
+        return UserError(Exit.LAUNCH_FAILED, "no-answer", message, hint=hint or "try again later, or see: gpu doctor")
+    return None
+
+
+def ask_for(fleet: Fleet, search_of: SearchOf, *, only: str | None) -> Market:
+    """What every provider, or one, offers for such a search. Raises as `ask`."""
+    return Market(_ask_all(fleet, search_of, _installed(only)))
+
+
+def ask(fleet: Fleet, model: RecipeModel, *, only: str | None) -> Market:
     """The offers of every provider, or of one. Raises UserError for one that is not installed, or bad options."""
-    if only is not None and only not in registry.available():
-        raise _unknown(only, registry.available())
-    names = [only] if only is not None else list(registry.available())
-    return Market(_ask_all(fleet, recipe, names))
+    return ask_for(fleet, search_for(model), only=only)
 
 
-def ask_or_look_up(fleet: Fleet, recipe: Recipe, *, only: str | None) -> Market:
+def ask_or_look_up(fleet: Fleet, model: RecipeModel, *, only: str | None) -> Market:
     """As `ask`, with the snapshot's offers for each cloud that is not installed or has no credentials.
 
-    For a plan that is to be read, not launched. Raises as `ask`.
+    For a plan that is to be read, not launched, and so with pods to compare with where serverless is wanted. Raises as
+    `ask`.
     """
     snapshot = _snapshot_by_provider()
     if only is not None and only not in registry.available() and only not in snapshot:
         raise _unknown(only, [*registry.available(), *snapshot])
     wanted = [only] if only is not None else sorted({*registry.available(), *snapshot})
-    answers = dict(_ask_all(fleet, recipe, [name for name in wanted if name in registry.available()]))
+    installed = [name for name in wanted if name in registry.available()]
+    answers = dict(_ask_all(fleet, search_for(model), installed, compare=True))
     for name in wanted:
         answer = answers.get(name, Answer(failed=True, problem="it cannot be asked yet"))
-        if name in snapshot and (name not in answers or answer.no_credentials):
+        if name in snapshot and (name not in answers or (answer.no_credentials and not answer.credentials_refused)):
             answer = replace(answer, offers=snapshot[name], from_snapshot=True)
         answers[name] = answer
     return Market({name: answers[name] for name in wanted})
 
 
-def _ask_all(fleet: Fleet, recipe: Recipe, names: Sequence[str]) -> Mapping[str, Answer]:
+def search_for(model: RecipeModel) -> SearchOf:
+    """What a launch of this recipe needs."""
+    recipe = model.recipe
+    base = Search(
+        kind=recipe.kind,
+        min_cuda_version=engine_image(recipe.engine.version).min_cuda_version,
+        disk_gib=disk_gib(model.weights_gib, recipe),
+    )
+    return lambda name: replace(base, options=recipe.providers.get(name, {}), volume=recipe.cache.get(name, ""))
+
+
+def _installed(only: str | None) -> Sequence[str]:
+    names = list(registry.available())
+    if only is not None and only not in names:
+        raise _unknown(only, names)
+    return names if only is None else [only]
+
+
+def _ask_all(fleet: Fleet, search_of: SearchOf, names: Sequence[str], *, compare: bool = False) -> Mapping[str, Answer]:
     if not names:
         return {}
     with ThreadPoolExecutor(max_workers=len(names)) as pool:
-        return dict(zip(names, pool.map(lambda name: _ask_one(fleet, recipe, name), names), strict=True))
+        answers = pool.map(lambda name: _ask_one(fleet, name, search_of(name), compare=compare), names)
+        return dict(zip(names, answers, strict=True))
 
 
-def _ask_one(fleet: Fleet, recipe: Recipe, name: str) -> Answer:
+def _ask_one(fleet: Fleet, name: str, search: Search, *, compare: bool) -> Answer:
     """Raises UserError for options that the provider refuses: another provider would not mend the recipe."""
-    search = Search(recipe.providers.get(name, {}))
     began = time.monotonic()
     try:
         provider = fleet.provider(name)
         offers = tuple(provider.offers(search))
         why = "" if offers else provider.why_no_offers(search)
-        return Answer(offers, time.monotonic() - began, why)
+        beside = _pods_beside(provider, search) if compare else ()
+        return Answer((*offers, *beside), time.monotonic() - began, why)
     except InvalidRequest as error:
         raise UserError(Exit.BAD_INPUT, "bad-recipe", f"providers: {name}: {error.message}", hint=error.hint) from error
     except ProviderError as error:
@@ -116,9 +162,25 @@ def _ask_one(fleet: Fleet, recipe: Recipe, name: str) -> Answer:
         return _failed(ProviderUnavailable(text), time.monotonic() - began)
 
 
+def _pods_beside(provider: Provider, search: Search) -> Sequence[Offer]:
+    """The pods that serverless workers compete with; without them a plan says less, and nothing fails."""
+    if search.kind is not Kind.SERVERLESS:
+        return ()
+    with suppress(ProviderError):
+        return [offer for offer in provider.offers(replace(search, kind=Kind.POD)) if offer.kind is Kind.POD]
+    return ()
+
+
 def _failed(error: ProviderError, seconds: float) -> Answer:
     no_credentials = isinstance(error, AuthError)
-    return Answer((), seconds, error.message, error.hint, failed=True, no_credentials=no_credentials)
+    return Answer(
+        seconds=seconds,
+        problem=error.message,
+        hint=error.hint,
+        failed=True,
+        no_credentials=no_credentials,
+        credentials_refused=no_credentials and not isinstance(error, NoCredentials),
+    )
 
 
 def _snapshot_by_provider() -> Mapping[str, tuple[Offer, ...]]:
@@ -129,6 +191,5 @@ def _snapshot_by_provider() -> Mapping[str, tuple[Offer, ...]]:
 
 
 def _unknown(name: str, known: Sequence[str] | Mapping[str, object]) -> UserError:
-    return UserError(
-        Exit.BAD_INPUT, "unknown-provider", f"no provider is called {name!r}", hint=f"one of: {', '.join(known)}"
-    )
+    message = f"no provider is called {name!r}{did_you_mean(name, known)}"
+    return UserError(Exit.BAD_INPUT, "unknown-provider", message, hint=f"one of: {', '.join(known)}")

@@ -23,6 +23,7 @@ def write_market(path: Path, market: Market) -> None:
             "hint": answer.hint,
             "failed": answer.failed,
             "no_credentials": answer.no_credentials,
+            "credentials_refused": answer.credentials_refused,
             "from_snapshot": answer.from_snapshot,
         }
         for name, answer in market.answers.items()
@@ -70,6 +71,7 @@ def _answer(offers: list[Offer], said: Mapping[str, object]) -> Answer:
         str(said.get("hint", "")),
         failed=said.get("failed") is True,
         no_credentials=said.get("no_credentials") is True,
+        credentials_refused=said.get("credentials_refused") is True,
         from_snapshot=said.get("from_snapshot") is True,
     )
 

@@ -6,8 +6,8 @@ from gpu_cli.config.settings import Limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.market import Market, ask
-from gpu_cli.fleet.recipe_model import configurations_of, pinned_by, what_is_known
+from gpu_cli.fleet.market import Market, ask, why_silent
+from gpu_cli.fleet.recipe_model import RecipeModel, configurations_of, pinned_by
 from gpu_cli.planner.offers.filters import ANY_OFFER, Filters
 from gpu_cli.planner.offers.objectives import Optimize
 from gpu_cli.planner.offers.session_price import DEFAULT_USE_S, USUAL_SESSION, Session
@@ -33,18 +33,14 @@ class Wish:
         return cls(filters, session=Session(DEFAULT_USE_S, limits.idle_s))
 
 
-def make_plan(fleet: Fleet, recipe: Recipe, market: Market, wish: Wish) -> Plan:
+def make_plan(model: RecipeModel, market: Market, wish: Wish) -> Plan:
     """The market's offers ranked for the recipe. What is not known of the model is a reason, and an error only where
     nothing will do for that reason. Raises UserError.
     """
-    configurations, missing = None, None
+    recipe, configurations, missing = model.recipe, None, None
     if any(offer.gpu_count for offer in market.offers):  # a CPU needs no facts, and no network to get them
-        try:
-            known = what_is_known(recipe, fleet.paths, fleet.environ)
-        except UserError as error:
-            missing = error
-        else:
-            configurations = configurations_of(recipe, known, pinned_by(recipe))
+        missing = model.missing
+        configurations = configurations_of(recipe, model.known, pinned_by(recipe)) if model.known else None
     plan = rank(
         recipe,
         market.offers,
@@ -60,24 +56,24 @@ def make_plan(fleet: Fleet, recipe: Recipe, market: Market, wish: Wish) -> Plan:
 
 
 def launchable_plan(fleet: Fleet, recipe: Recipe, limits: Limits, *, provider: str | None) -> Plan:
-    """What would be tried, in order. Raises UserError NOTHING_FITS or CREDENTIALS when that is nothing."""
-    market = ask(fleet, recipe, only=provider)
-    plan = make_plan(fleet, recipe, market, Wish.within(limits))
+    """What would be tried, in order. Raises UserError NOTHING_FITS when that is nothing, CREDENTIALS or LAUNCH_FAILED
+    when nobody could be asked.
+    """
+    model = RecipeModel(recipe, fleet.paths, fleet.environ)
+    market = ask(fleet, model, only=provider)
+    plan = make_plan(model, market, Wish.within(limits))
     if not plan.candidates:
         raise nothing_fits(plan, market)
     return plan
 
 
 def nothing_fits(plan: Plan, market: Market) -> UserError:
-    """Why there is no candidate: what was offered will not do, or nothing was offered."""
-    reasons = [
-        *_rejections(plan),
-        *(f"{name}: {said.problem}" for name, said in market.answers.items() if said.problem and not said.offers),
-    ]
-    hints = [answer.hint for answer in market.answers.values() if answer.hint]
-    failed = [answer for answer in market.answers.values() if answer.failed]
-    if failed and not market.offers and all(answer.no_credentials for answer in failed):
-        return UserError(Exit.CREDENTIALS, "no-credentials", "; ".join(reasons), hint="; ".join(hints))
+    """Why there is no candidate: what was offered will not do, nothing was offered, or nobody could be asked."""
+    if silent := why_silent(market):
+        return silent
+    asked = {name: answer for name, answer in market.answers.items() if not answer.from_snapshot}
+    reasons = [*_rejections(plan), *(f"{name}: {answer.problem}" for name, answer in asked.items() if answer.problem)]
+    hints = [answer.hint for answer in asked.values() if answer.hint]
     hint = plan.note or "; ".join(hints) or "see what the clouds have: gpu plan; or loosen `gpu:` in the recipe"
     return UserError(Exit.NOTHING_FITS, "nothing-fits", f"nothing fits: {'; '.join(reasons)}", hint=hint)
 

@@ -1,6 +1,8 @@
 """The model of a recipe: what is known of it, and how vLLM would serve it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,43 @@ from gpu_cli.recipe.schema import Recipe
 
 _LENGTHENED_BY = ("--hf-overrides", "--rope-scaling", "--hf_overrides", "--rope_scaling")
 _ALLOW_LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
+
+
+@dataclass(frozen=True)
+class RecipeModel:
+    """A recipe and what is known of its model, which is looked up when somebody needs it, and once."""
+
+    recipe: Recipe
+    paths: Paths
+    environ: Mapping[str, str]
+
+    @property
+    def known(self) -> KnownModel | None:
+        """None where nothing is known, for the reason that is in `missing`."""
+        return None if isinstance(self._found, UserError) else self._found
+
+    @property
+    def missing(self) -> UserError | None:
+        """Why nothing is known."""
+        return self._found if isinstance(self._found, UserError) else None
+
+    @property
+    def weights_gib(self) -> float:
+        """What the clouds are told that it takes on disk; 0 where that is not known.
+
+        Nothing is looked up for a model that a CPU will do for: it is small, and may be meant for a machine without
+        network.
+        """
+        if self.recipe.gpu.cpu or self.known is None:
+            return 0.0
+        return sum(part.stored_bytes for part in self.known.parts) / 2**30
+
+    @cached_property
+    def _found(self) -> KnownModel | UserError:
+        try:
+            return what_is_known(self.recipe, self.paths, self.environ)
+        except UserError as error:
+            return error
 
 
 def what_is_known(

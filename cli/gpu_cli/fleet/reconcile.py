@@ -9,7 +9,7 @@ from gpu_cli.fleet.guard_process import ensure_guard, guard_lives
 from gpu_cli.fleet.stops import GUARD_GRACE_S, overdue
 from gpu_cli.fleet.teardown import finish, tear_down
 from gpu_cli.locks import is_held
-from gpu_providers.base import ResourceState
+from gpu_providers.base import Kind, Resource, ResourceState
 from gpu_providers.errors import NotFound, ProviderError
 
 
@@ -39,11 +39,21 @@ def look(fleet: Fleet, deployment: Deployment) -> tuple[Deployment, ResourceStat
     if watched or not deployment.resource_id or not deployment.is_live:
         return deployment, None
     try:
-        return deployment, fleet.provider(deployment.provider).describe(deployment.resource_id).state
+        resource = fleet.provider(deployment.provider).describe(deployment.resource_id)
     except NotFound:
         return _ended(fleet, deployment), None
     except ProviderError:
         return deployment, None
+    return _learnt(fleet, deployment, resource), resource.state
+
+
+def _learnt(fleet: Fleet, deployment: Deployment, resource: Resource) -> Deployment:
+    """With what the cloud has told meanwhile: where it is, and what the workers of an endpoint have cost."""
+    if resource.region not in ("", deployment.region):
+        deployment = fleet.store.update(deployment.resource_name, region=resource.region)
+    if deployment.kind is not Kind.SERVERLESS:
+        return deployment
+    return fleet.store.meter(deployment.resource_name, resource.price_usd_per_hour, at=fleet.clock.now())
 
 
 def why_end(fleet: Fleet, deployment: Deployment, state: ResourceState | None) -> str:

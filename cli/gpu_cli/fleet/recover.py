@@ -15,7 +15,7 @@ from gpu_cli.fleet.store import NameTaken, Store, StoreCorrupt
 from gpu_cli.locks import Lock, released
 from gpu_cli.paths import Paths
 from gpu_providers.base import RESOURCE_PREFIX, Kind, Provider, Resource
-from gpu_providers.errors import ProviderError
+from gpu_providers.errors import NoCredentials, ProviderError
 
 _UNKNOWN_IDLE_S = 900.0
 _UNKNOWN_LIFE_S = 86_400.0
@@ -59,6 +59,8 @@ def adopt_by_name(fleet: Fleet, resource_name: str) -> Deployment | None:
         try:
             if resource := provider.find(resource_name):
                 return adopt(fleet, resource)
+        except NoCredentials:  # a cloud that the user does not use
+            continue
         except ProviderError as error:
             unanswered.append(f"{provider.name}: {error.message}")
     if unanswered:
@@ -89,6 +91,8 @@ def _recovered(paths: Paths, environ: Mapping[str, str], clock: Clock, notify: C
 def _adopt_all(fleet: Fleet, provider: Provider, notify: Callable[[str], object]) -> None:
     try:
         resources = provider.list_resources()
+    except NoCredentials:
+        return
     except ProviderError as error:
         notify(f"{provider.name} could not be asked what still runs: {error.message}")
         return

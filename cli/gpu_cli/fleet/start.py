@@ -1,14 +1,16 @@
 """The start of a deployment that has been launched: until it is ready and its stops are confirmed, or gone again."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gpu_cli.config.keys import BOOT_DEADLINE
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
+from gpu_cli.fleet.confirm import confirm_own_stop
 from gpu_cli.fleet.deployment import STARTING, Deployment, State
-from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
+from gpu_cli.fleet.engine_client import EngineClient
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import ensure_guard
 from gpu_cli.fleet.health import NotHealthy, Start, wait_until_healthy
@@ -19,16 +21,22 @@ from gpu_cli.ui.progress import Progress
 from gpu_providers.base import Provider
 from gpu_providers.errors import ProviderError
 
-CONFIRM_DEADLINE_S = 20.0
-FRESH_S = 60.0
-"""An engine that streams at full speed can keep a supervisor on two cores from writing for a dozen seconds."""
 
+def watch_start(
+    fleet: Fleet,
+    deployment: Deployment,
+    progress: Progress,
+    *,
+    tied: bool,
+    boot_deadline_s: float = BOOT_DEADLINE.default,
+) -> Deployment:
+    """See a launched deployment through to ready, or tear it down and raise the UserError that says why.
 
-def watch_start(fleet: Fleet, deployment: Deployment, progress: Progress, *, tied: bool) -> Deployment:
-    """See a launched deployment through to ready, or tear it down and raise the UserError that says why."""
+    Raises HostFailed, CommandCrashed or InvalidRequest, torn down as well, when it is for the caller to say what next.
+    """
     try:
         with cleaned_up(fleet, deployment, progress):
-            return _until_ready(fleet, deployment, progress, tied=tied)
+            return _until_ready(fleet, deployment, progress, tied=tied, boot_deadline_s=boot_deadline_s)
     except NotHealthy as error:
         raise error.as_user_error(f"log: {log_path(fleet, deployment)}") from error
 
@@ -38,9 +46,11 @@ def log_path(fleet: Fleet, deployment: Deployment) -> Path:
     return fleet.paths.state / "logs" / f"{deployment.resource_name}.log"
 
 
-def _until_ready(fleet: Fleet, deployment: Deployment, progress: Progress, *, tied: bool) -> Deployment:
+def _until_ready(
+    fleet: Fleet, deployment: Deployment, progress: Progress, *, tied: bool, boot_deadline_s: float
+) -> Deployment:
     provider, name = fleet.provider(deployment.provider), deployment.resource_name
-    key = fleet.keys.read(name)
+    key = fleet.key_of(deployment)
     if key is None:
         raise UserError(Exit.NEVER_HEALTHY, "no-key", f"the API key of {deployment.name} is not on this machine")
     with EngineClient(deployment.endpoint, key) as client:
@@ -50,6 +60,7 @@ def _until_ready(fleet: Fleet, deployment: Deployment, progress: Progress, *, ti
             client=client,
             model=deployment.model,
             deadline_at=deployment.start_deadline_at,
+            boot_deadline_s=boot_deadline_s,
             clock=fleet.clock,
             progress=progress,
             check_still_wanted=lambda: _still_wanted(fleet, name),
@@ -57,11 +68,11 @@ def _until_ready(fleet: Fleet, deployment: Deployment, progress: Progress, *, ti
         )
         try:
             wait_until_healthy(start)
-        except NotHealthy:
+        except (NotHealthy, ProviderError):
             _keep_log(fleet, provider, deployment)
             raise
         progress.stage("stops")
-        _confirm_supervisor(fleet, client, deployment)
+        confirm_own_stop(fleet, client, deployment)
     ensure_guard(fleet)
     return _ready(fleet, _still_wanted(fleet, name), tied=tied)
 
@@ -73,7 +84,7 @@ def _ready(fleet: Fleet, deployment: Deployment, *, tied: bool) -> Deployment:
     if deployment.state is State.READY:
         return deployment
     now = fleet.clock.now()
-    return advance(fleet, deployment, State.READY, ready_at=now, active_at=now, supervisor_armed=True, tied=tied)
+    return advance(fleet, deployment, State.READY, ready_at=now, active_at=now, own_stop_armed=True, tied=tied)
 
 
 def _loading(fleet: Fleet, name: str) -> None:
@@ -99,39 +110,6 @@ def _still_wanted(fleet: Fleet, name: str) -> Deployment:
     status = Exit.LIMIT_REACHED if limit else Exit.NEVER_HEALTHY
     why = deployment.reason or str(deployment.state)
     raise UserError(status, "ended-while-starting", f"{deployment.name} was ended while it was starting ({why})")
-
-
-def _confirm_supervisor(fleet: Fleet, client: EngineClient, deployment: Deployment) -> None:
-    """The supervisor's own word that it runs and knows its limits. Raises UserError when it does not come."""
-    give_up_at = fleet.clock.now() + CONFIRM_DEADLINE_S
-    said = "no answer"
-    while fleet.clock.now() < give_up_at:
-        try:
-            status = client.supervisor()
-        except (EngineUnreachable, EngineRefused) as error:
-            said = str(error)
-        else:
-            if _is_armed(status, deployment, fleet.clock.now()):
-                return
-            said = f"it says {dict(status)}"
-        fleet.clock.sleep(0.3)
-    raise UserError(
-        Exit.NEVER_HEALTHY,
-        "stops-unconfirmed",
-        f"the supervisor of {deployment.name} did not confirm what will end it: {said}",
-        hint="nothing that cannot end itself is left running; try again, and report it if it happens again",
-    )
-
-
-def _is_armed(status: Mapping[str, Any], deployment: Deployment, now: float) -> bool:
-    """Whether it is alive, and will end the deployment at the same idleness and no later than the deadline."""
-    try:
-        left_s = float(status["deadline_s"]) - float(status["elapsed_s"])
-        fresh = float(status["beat_age_s"]) <= FRESH_S
-    except (KeyError, TypeError, ValueError):
-        return False
-    in_time = now + left_s <= deployment.deadline_at + FRESH_S
-    return fresh and in_time and status.get("idle_s") == deployment.idle_s and status.get("reason") is None
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gpu_cli.fleet.deployment import Deployment, State
+from gpu_providers.base import Kind
 
 GUARD_GRACE_S = 10.0
 """The supervisor on the node has the first turn; the guard acts when it is this late."""
@@ -15,19 +16,26 @@ class Stop:
     kind: str
     """`idle`, `deadline` or `budget`."""
     by: str
-    """`supervisor` (on the node) or `guard` (on this side)."""
+    """`supervisor` (on the node), `native` (the cloud's, of what scales to zero) or `guard` (on this side)."""
     armed: bool
     at: float | None
     after_s: float | None
 
 
 def stops_of(deployment: Deployment, *, guard_lives: bool) -> tuple[Stop, ...]:
-    """Everything that will end it, armed or not; nothing for one that has ended."""
+    """Everything that will end it, armed or not; nothing for one that has ended.
+
+    What scales to zero is not ended by idleness: the cloud then stops its workers, and so its bill.
+    """
     if not deployment.is_live:
         return ()
-    hands = (("supervisor", deployment.supervisor_armed), ("guard", guard_lives))
-    stops = [Stop("idle", by, armed, None, deployment.idle_s) for by, armed in hands]
-    stops += [Stop("deadline", by, armed, deployment.deadline_at, None) for by, armed in hands]
+    own, idle_s, deadline_at = deployment.own_stop_armed, deployment.idle_s, deployment.deadline_at
+    if deployment.kind is Kind.SERVERLESS:
+        stops = [Stop("idle", "native", own, None, idle_s), Stop("deadline", "guard", guard_lives, deadline_at, None)]
+    else:
+        hands = (("supervisor", own), ("guard", guard_lives))
+        stops = [Stop("idle", by, armed, None, idle_s) for by, armed in hands]
+        stops += [Stop("deadline", by, armed, deadline_at, None) for by, armed in hands]
     if deployment.budget_usd is not None and deployment.price_usd_per_hour > 0:
         stops.append(Stop("budget", "guard", guard_lives, deployment.budget_ends_at(), None))
     return tuple(stops)
@@ -57,7 +65,7 @@ def overdue(deployment: Deployment, now: float) -> str:
 
 
 def idle_for_s(deployment: Deployment, now: float) -> float | None:
-    """How long it has had no work; None unless it is ready."""
-    if deployment.state is not State.READY or deployment.active_at is None:
+    """How long it has had no work; None unless it is ready, and for what scales to zero: asking would wake it."""
+    if deployment.kind is Kind.SERVERLESS or deployment.state is not State.READY or deployment.active_at is None:
         return None
     return max(0.0, now - deployment.active_at)

@@ -14,7 +14,7 @@ from gpu_cli.fleet.deployment import LIVE, NEXT_STATES, Deployment, State
 from gpu_cli.state_files import unwritable
 from gpu_providers.base import Kind
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _LIVE_STATES = ", ".join(f"'{state}'" for state in sorted(LIVE))
 _SCHEMA = f"""
@@ -24,8 +24,8 @@ CREATE TABLE deployments (
     region TEXT NOT NULL, model TEXT NOT NULL, price_usd_per_hour REAL NOT NULL, idle_s REAL NOT NULL,
     deadline_at REAL NOT NULL, start_deadline_at REAL NOT NULL, budget_usd REAL, created_at REAL NOT NULL,
     resource_id TEXT NOT NULL, endpoint TEXT NOT NULL, launched_at REAL, ready_at REAL, ended_at REAL,
-    active_at REAL, work_done REAL NOT NULL, tied INTEGER NOT NULL, supervisor_armed INTEGER NOT NULL,
-    reason TEXT NOT NULL
+    active_at REAL, work_done REAL NOT NULL, tied INTEGER NOT NULL, own_stop_armed INTEGER NOT NULL,
+    metered_usd REAL, metered_at REAL, reason TEXT NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX one_live_per_name ON deployments (name) WHERE state IN ({_LIVE_STATES});
 CREATE INDEX by_state ON deployments (state);
@@ -34,6 +34,14 @@ CREATE TABLE events (
 ) STRICT;
 PRAGMA user_version = {SCHEMA_VERSION};
 """
+_MIGRATIONS = {
+    1: (
+        "ALTER TABLE deployments RENAME COLUMN supervisor_armed TO own_stop_armed",
+        "ALTER TABLE deployments ADD COLUMN metered_usd REAL",
+        "ALTER TABLE deployments ADD COLUMN metered_at REAL",
+    ),
+}
+"""By the version that a file has: what makes it the next one."""
 
 
 class NameTaken(Exception):
@@ -123,6 +131,16 @@ class Store:
             _overwrite(connection, changed)
         return changed
 
+    def meter(self, resource_name: str, usd_per_hour: float, *, at: float) -> Deployment:
+        """Add what has been spent since it was last metered, or launched, at this rate."""
+        with self._transaction() as connection:
+            actual = self.get(resource_name)
+            since = next(known for known in (actual.metered_at, actual.launched_at, at) if known is not None)
+            spent_usd = (actual.metered_usd or 0.0) + usd_per_hour * max(0.0, at - since) / 3600
+            metered = replace(actual, metered_usd=spent_usd, metered_at=max(at, since))
+            _overwrite(connection, metered)
+        return metered
+
     def get(self, resource_name: str) -> Deployment:
         """The deployment of this resource; KeyError when there is none."""
         rows = self._select("WHERE resource_name = ?", resource_name)
@@ -190,17 +208,18 @@ class Store:
                 f"{self.path} was written by a newer gpu (its version is {version}, this one knows {SCHEMA_VERSION})",
                 hint="upgrade gpu (pip install -U gpu-up), or set GPU_HOME to use another folder",
             )
-        if version == 0:
-            self._create_schema()
+        if version < SCHEMA_VERSION:
+            self._upgrade_schema()
 
-    def _create_schema(self) -> None:
-        """Two processes may find the file empty at once: the second sees the version under its own write lock."""
-        connection = self._open_connection()
-        connection.execute("BEGIN IMMEDIATE")
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
+    def _upgrade_schema(self) -> None:
+        """Two processes may find an old file at once: the second sees the new version under its own write lock."""
+        with self._transaction() as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            statements = list(filter(str.strip, _SCHEMA.split(";"))) if version == 0 else []
+            for old in range(version, SCHEMA_VERSION) if version else ():
+                statements += [*_MIGRATIONS[old], f"PRAGMA user_version = {old + 1}"]
+            for statement in statements:
                 connection.execute(statement)
-        connection.commit()
 
 
 _COLUMNS = tuple(field.name for field in fields(Deployment))
@@ -212,7 +231,7 @@ def _values(deployment: Deployment) -> tuple[object, ...]:
 
 def _deployment(row: sqlite3.Row) -> Deployment:
     values = {column: row[column] for column in _COLUMNS}
-    flags = {name: bool(values[name]) for name in ("tied", "supervisor_armed")}
+    flags = {name: bool(values[name]) for name in ("tied", "own_stop_armed")}
     return Deployment(**{**values, **flags, "state": State(values["state"]), "kind": Kind(values["kind"])})
 
 

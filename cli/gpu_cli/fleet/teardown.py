@@ -57,7 +57,7 @@ def destroy(fleet: Fleet, deployment: Deployment) -> None:
         try:
             provider = fleet.provider(deployment.provider)
             pause_s = provider.poll_interval_s
-            if _is_gone(provider, deployment):
+            if _is_gone(provider, deployment, fleet.clock.now()):
                 return
         except RateLimited as error:
             pause_s, last_word = error.retry_after_s, error.message
@@ -99,13 +99,15 @@ def _begin(fleet: Fleet, deployment: Deployment, reason: str) -> Deployment:
     return deployment
 
 
-def _is_gone(provider: Provider, deployment: Deployment) -> bool:
-    """Ask for its end, then look. The id may never have reached us: then the name is searched for."""
+def _is_gone(provider: Provider, deployment: Deployment, now: float) -> bool:
+    """Ask for its end, then look. The id may never have reached us: then the name is searched for, for as long as the
+    cloud may not know yet what it has made.
+    """
     resource_id = deployment.resource_id
     if not resource_id:
         found = provider.find(deployment.resource_name)
         if found is None:
-            return True
+            return now >= (deployment.launched_at or 0.0) + provider.list_lag_s
         resource_id = found.resource_id
     provider.terminate(resource_id)
     try:

@@ -67,7 +67,8 @@ def _resume(fleet: Fleet, wanted: Wanted, progress: Progress) -> Deployment | No
         return None
     ensure_guard(fleet)
     if deployment.state in STARTING and wanted.wait:
-        return watch_start(fleet, deployment, progress, tied=wanted.tied)
+        boot_deadline_s = wanted.limits.boot_deadline_s
+        return watch_start(fleet, deployment, progress, tied=wanted.tied, boot_deadline_s=boot_deadline_s)
     return deployment
 
 

@@ -28,6 +28,8 @@ class Candidate:
     session: SessionPrice
     why: str
     """Why it stands where it stands, in some ten words."""
+    weights_gib: float = 0.0
+    """What the model takes on disk; 0 where it is not known."""
 
     @property
     def sizing(self) -> Sizing | None:
@@ -71,6 +73,11 @@ class Plan:
     rejected: tuple[Rejected, ...]
     note: str = ""
     """What would help where the model fits on no single node; empty when there is nothing to say."""
+
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        """All that were looked at."""
+        return (*(candidate.offer for candidate in self.candidates), *(out.offer for out in self.rejected))
 
     def reasons(self) -> list[Reason]:
         """Each reason of the rejected offers once: the most frequent first, of equals that of the largest offer."""
@@ -125,6 +132,7 @@ class _Entry(NamedTuple):
     doubt: str
     """Why its price cannot be right; empty when it may be."""
     is_tight: bool
+    weights_gib: float
 
 
 def _configured(
@@ -151,7 +159,7 @@ def _entry(
     price = session_price(offer, session, weights_gib=weights_gib, enforce_eager=eager)
     is_tight = sizing is not None and sizing.verdict is Verdict.TIGHT
     value = _value(optimize, offer, configuration, price)
-    return _Entry(offer, configuration, price, value, why_implausible(offer), is_tight)
+    return _Entry(offer, configuration, price, value, why_implausible(offer), is_tight, weights_gib)
 
 
 def _value(optimize: Optimize, offer: Offer, configuration: Configuration | None, price: SessionPrice) -> float:
@@ -187,7 +195,7 @@ def _stable(offer: Offer) -> tuple[object, ...]:
 
 def _candidates(entries: Sequence[_Entry], optimize: Optimize) -> tuple[Candidate, ...]:
     return tuple(
-        Candidate(entry.offer, entry.configuration, entry.session, _why(entries, position, optimize))
+        Candidate(entry.offer, entry.configuration, entry.session, _why(entries, position, optimize), entry.weights_gib)
         for position, entry in enumerate(entries)
     )
 

@@ -17,6 +17,7 @@ _KEYS = {
     section: tuple(field.alias or name for name, field in model.model_fields.items())
     for section, model in _SECTIONS.items()
 }
+_BY_PROVIDER = ("providers", "cache")
 _EXPECTED = {
     "int_type": "must be a whole number",
     "float_type": "must be a number",
@@ -40,11 +41,13 @@ def schema_problems(error: ValidationError, said: YamlMapping, file: str) -> lis
 
 
 def provider_problems(said: YamlMapping, file: str, known: Collection[str]) -> list[Problem]:
-    """Sections of providers that are not among the known; none when nothing is known."""
-    sections = said.values.get("providers")
-    if not known or not isinstance(sections, dict):
+    """Keys that are to name a provider and name none of the known; no problem when nothing is known."""
+    if not known:
         return []
-    places: list[Place] = [("providers", name) for name in sections if name not in known]
+    sections = ((key, said.values.get(key)) for key in _BY_PROVIDER)
+    places: list[Place] = [
+        (key, name) for key, section in sections if isinstance(section, dict) for name in section if name not in known
+    ]
     return [
         Problem(file, said.line(place), place_text(place), f"unknown provider{did_you_mean(str(place[-1]), known)}")
         for place in places

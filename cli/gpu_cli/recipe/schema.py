@@ -29,6 +29,7 @@ from pydantic import (
 from gpu_cli.recipe.engine_flags import check_engine_arg, check_engine_variable
 from gpu_cli.units import format_duration, parse_duration, parse_usd, plain_usd
 from gpu_cli.weights.source import Scheme, Source
+from gpu_providers.base import Kind
 
 DEFAULT_ENGINE_VERSION = "0.32.0"
 DEFAULT_CONCURRENCY = 16
@@ -79,6 +80,12 @@ def _parse_source(value: object, info: ValidationInfo) -> Source:
     return Source.parse(_from_folder(value, info))
 
 
+def _parse_kind(value: object) -> Kind:
+    if value not in list(Kind):
+        raise ValueError(f"must be one of {', '.join(Kind)}")
+    return Kind(str(value))
+
+
 def _without_empty(options: object) -> object:
     if isinstance(options, dict):
         return {key: value for key, value in options.items() if value is not None}
@@ -96,6 +103,7 @@ Text = Annotated[str, AfterValidator(_check_text)]
 Seconds = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
 Usd = Annotated[float, BeforeValidator(parse_usd), PlainSerializer(plain_usd)]
 WeightsSource = Annotated[InstanceOf[Source], BeforeValidator(_parse_source), PlainSerializer(str)]
+WantedKind = Annotated[Kind, BeforeValidator(_parse_kind), PlainSerializer(str)]
 ProviderOptions = Annotated[dict[str, Annotated[Any, AfterValidator(_check_option)]], BeforeValidator(_without_empty)]
 
 
@@ -138,6 +146,7 @@ class RecipeLimits(_Section):
     idle_s: Seconds | None = Field(default=None, alias="idle")
     ttl_s: Seconds | None = Field(default=None, alias="ttl")
     start_deadline_s: Seconds | None = Field(default=None, alias="start_deadline")
+    boot_deadline_s: Seconds | None = Field(default=None, alias="boot_deadline")
     budget_usd: Usd | None = None
     max_price_usd_per_hour: Usd | None = None
 
@@ -164,8 +173,12 @@ class Recipe(_Section):
     """Path of a Jinja template, or the template itself."""
     engine: Engine = Engine()
     gpu: Gpu = Gpu()
+    kind: WantedKind | None = None
+    """What is to be rented; None takes whatever is offered."""
     providers: dict[str, ProviderOptions] = {}
     """Options by provider, which checks its own; each value is a scalar or a tuple of scalars."""
+    cache: Annotated[dict[str, Text], BeforeValidator(_without_empty)] = {}
+    """By provider, name or id of the network volume that keeps the weights."""
     limits: RecipeLimits = RecipeLimits()
 
     _path: Path = PrivateAttr()
@@ -183,8 +196,12 @@ class Recipe(_Section):
         """Stands for everything that decides what a deployment is: two recipes that differ only in name or
         description, comments or order of keys have the same.
         """
-        content = json.dumps(self.model_dump(by_alias=True, exclude={"name", "description"}), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        content = self.model_dump(by_alias=True, exclude={"name", "description"})
+        # Keys that came after the first deployments count only where they are set: what runs keeps its digest.
+        for section, key in ((content, "kind"), (content, "cache"), (content["limits"], "boot_deadline")):
+            if not section[key]:
+                del section[key]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @field_validator("revision")
     @classmethod

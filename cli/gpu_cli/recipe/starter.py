@@ -39,12 +39,15 @@ gpu:
   # names: [H100, A100]         # default: any that fits
   # count: 1
   # min_memory_gib: 24          # of one card
+# kind: serverless              # or pod, vm, process; default: whatever is offered
+# cache: {{runpod: VOLUME}}       # a network volume that keeps the weights
 
 # What ends it, and what it may cost; what is not said here is taken from the configuration (gpu config).
 limits:
   # idle: 15m                   # without a request for this long
   # ttl: 24h                    # this old, busy or not
   # start_deadline: 30m         # not ready after this long
+  # boot_deadline: 20m          # its host shows no progress for this long
   # budget_usd: 5
   # max_price_usd_per_hour: 3
 """

@@ -1,12 +1,13 @@
 """Why an offer will not do, before anything is sized: what the user said, and what the recipe says of GPUs."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from gpu_cli.recipe.schema import Recipe
 from gpu_cli.units import format_usd
-from gpu_providers.base import Offer
+from gpu_providers.base import Kind, Offer
 from gpu_providers.gpus import GPUS, Vendor, canonical
 
 _AMD = {name for name, gpu in GPUS.items() if gpu.vendor is Vendor.AMD}
@@ -26,12 +27,45 @@ class Filters:
 ANY_OFFER = Filters()
 
 
+@dataclass(frozen=True)
+class Pick:
+    """What the user said of offers where no recipe says it."""
+
+    cards: tuple[str, ...] = ()
+    """Any of these; empty is no matter."""
+    count: int | None = None
+    kind: Kind | None = None
+    filters: Filters = ANY_OFFER
+
+    def takes(self, offer: Offer) -> bool:
+        """Whether this offer is meant."""
+        if self.count not in (None, offer.gpu_count) or other_kind(self.kind, offer) or unwanted(offer, self.filters):
+            return False
+        return not self.cards or any(same_card(name, offer.gpu) for name in self.cards)
+
+
+_A_KIND: Mapping[Kind, str] = {
+    Kind.POD: "a pod",
+    Kind.VM: "a VM",
+    Kind.SERVERLESS: "serverless",
+    Kind.PROCESS: "a process",
+}
+
+
 def why_not(recipe: Recipe, offer: Offer, filters: Filters) -> str:
     """Why this offer will not do, whether or not the model fits; empty when it may."""
-    return _unwanted(offer, filters) or _other_hardware(recipe, offer)
+    return other_kind(recipe.kind, offer) or unwanted(offer, filters) or _other_hardware(recipe, offer)
 
 
-def _unwanted(offer: Offer, filters: Filters) -> str:
+def other_kind(wanted: Kind | None, offer: Offer) -> str:
+    """Why it is not what is to be rented; empty when it is, or when that is no matter."""
+    if wanted in (None, offer.kind):
+        return ""
+    return f"is {_A_KIND[offer.kind]}, and {_A_KIND[wanted]} was asked for"
+
+
+def unwanted(offer: Offer, filters: Filters) -> str:
+    """Why it is not what the user said; empty when it is."""
     limit, price = filters.max_price_usd_per_hour, offer.price_usd_per_hour
     if limit is not None and price > limit:
         return f"costs {format_usd(price)}/h, over the limit of {format_usd(limit)}/h"
@@ -49,7 +83,7 @@ def _other_hardware(recipe: Recipe, offer: Offer) -> str:
         return "is an AMD card, and gpu has no engine for those"
     if recipe.gpu.count is not None and offer.gpu_count != recipe.gpu.count:
         return f"has {offer.gpu_count} GPUs, and the recipe runs on {recipe.gpu.count}"
-    if recipe.gpu.names and not any(_same_card(name, offer.gpu) for name in recipe.gpu.names):
+    if recipe.gpu.names and not any(same_card(name, offer.gpu) for name in recipe.gpu.names):
         return f"is no {' or '.join(recipe.gpu.names)}"
     needed_gib = recipe.gpu.min_memory_gib
     if needed_gib is not None and offer.gpu_memory_gib < needed_gib:
@@ -63,8 +97,8 @@ def _is_in(wanted: str, region: str) -> bool:
 
 
 @lru_cache
-def _same_card(wanted: str, offered: str) -> bool:
-    """A name without its memory or form (`A100`) stands for every card that begins so."""
+def same_card(wanted: str, offered: str) -> bool:
+    """Whether this card is meant: a name without its memory or form (`A100`) stands for every card that begins so."""
     card = canonical(wanted)
     if card is not None:
         return card.name.lower() == offered.lower()

@@ -1,0 +1,186 @@
+"""The wait for an engine, seen from what its cloud and its endpoint say."""
+
+# ruff: noqa: ARG002 - stand-ins take what the real ones take
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from fleets import NOW, Cloud, FakeClock
+
+from gpu_cli.fleet.health import NO_PROGRESS_S, NotHealthy, Start, wait_until_healthy
+from gpu_cli.ui.progress import Silent
+from gpu_providers.base import Boot
+from gpu_providers.errors import (
+    CommandCrashed,
+    HostFailed,
+    InvalidRequest,
+    NotFound,
+    ProviderUnavailable,
+)
+
+BOOT_DEADLINE_S = 1200.0
+
+
+class Endpoint:
+    """An engine that is healthy from `healthy_at` on."""
+
+    def __init__(self, clock: FakeClock, healthy_at: float) -> None:
+        self.clock, self.healthy_at = clock, healthy_at
+        self.asked = 0
+
+    def is_healthy(self) -> bool:
+        self.asked += 1
+        return self.clock.now() >= self.healthy_at
+
+    def models(self) -> Sequence[str]:
+        return ["tiny"]
+
+    def complete(self, model: str, *, timeout_s: float) -> str:
+        return "Paris"
+
+
+class Watched(Silent):
+    """What a user would have seen."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.details: list[str] = []
+
+    def stage(self, name: str) -> None:
+        if self.stages[-1:] != [name]:
+            self.stages.append(name)
+
+    def detail(self, text: str) -> None:
+        self.details.append(text)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    cloud = Cloud()
+    cloud.poll_interval_s = 5.0  # type: ignore[misc]
+    cloud.add("gpu-tiny-1")
+    return cloud
+
+
+@pytest.fixture
+def wait(clock: FakeClock, cloud: Cloud) -> Callable[..., Watched]:
+    def wait(*, healthy_after_s: float = 1e9, deadline_s: float = 1e6) -> Watched:
+        watched = Watched()
+        endpoint = Endpoint(clock, NOW + healthy_after_s)
+        wait_until_healthy(
+            Start(
+                provider=cloud,
+                resource_id="id-gpu-tiny-1",
+                client=endpoint,  # type: ignore[arg-type]
+                model="tiny",
+                deadline_at=NOW + deadline_s,
+                boot_deadline_s=BOOT_DEADLINE_S,
+                clock=clock,
+                progress=watched,
+                check_still_wanted=lambda: None,
+            )
+        )
+        return watched
+
+    return wait
+
+
+def test_a_host_is_watched_until_its_command_runs_and_then_the_engine(
+    cloud: Cloud, wait: Callable[..., Watched]
+) -> None:
+    cloud.boots = [Boot(False, "pulling the image: 1 of 3 layers"), Boot(False, "creating"), Boot(True, "", 5.0)]
+    cloud.logged = ["Starting to load model"]
+    watched = wait(healthy_after_s=60)
+    assert watched.stages == ["boot", "load", "healthy", "canary"]
+    assert "pulling the image: 1 of 3 layers" in watched.details
+
+
+def test_the_cloud_is_asked_no_more_often_than_it_wants(cloud: Cloud, wait: Callable[..., Watched]) -> None:
+    looks: list[str] = []
+    cloud.boot = lambda resource_id: looks.append(resource_id) or Boot(True, "")  # type: ignore[func-returns-value,method-assign]
+    wait(healthy_after_s=60)
+    assert len(looks) <= 60 / cloud.poll_interval_s + 1
+
+
+def test_a_host_that_shows_no_progress_is_given_up_for_another_one(
+    cloud: Cloud, clock: FakeClock, wait: Callable[..., Watched]
+) -> None:
+    cloud.boots = [Boot(False, "")]
+    with pytest.raises(HostFailed, match="no progress for 20m"):
+        wait()
+    assert BOOT_DEADLINE_S <= clock.now() - NOW < BOOT_DEADLINE_S + 10
+
+
+def test_a_host_that_still_pulls_is_waited_for(cloud: Cloud, clock: FakeClock, wait: Callable[..., Watched]) -> None:
+    layers = 400
+    cloud.boots = [Boot(False, f"layer {layer}") for layer in range(layers)] + [Boot(True, "", 1.0)]
+    wait(healthy_after_s=layers * cloud.poll_interval_s + 60)
+    assert clock.now() - NOW > BOOT_DEADLINE_S
+
+
+@pytest.mark.parametrize("error", [HostFailed("cuda>=13.0"), InvalidRequest("no such image")])
+def test_what_the_cloud_says_of_a_host_is_passed_on(
+    cloud: Cloud, wait: Callable[..., Watched], error: Exception
+) -> None:
+    cloud.boots = [error]
+    with pytest.raises(type(error), match=str(error)):
+        wait()
+
+
+def test_a_command_that_ends_again_and_again_without_a_word_may_do_on_another_host(
+    cloud: Cloud, wait: Callable[..., Watched]
+) -> None:
+    cloud.boots = [Boot(True, "", 3.0), CommandCrashed("crash loop")]
+    with pytest.raises(CommandCrashed):
+        wait()
+
+
+def test_a_command_that_was_started_anew_between_two_looks_has_crashed(
+    cloud: Cloud, wait: Callable[..., Watched]
+) -> None:
+    cloud.boots = [Boot(True, "", 30.0), Boot(True, "", 2.0)]
+    with pytest.raises(CommandCrashed, match="started again"):
+        wait()
+
+
+def test_a_crash_that_the_log_explains_is_the_recipes_matter(cloud: Cloud, wait: Callable[..., Watched]) -> None:
+    cloud.boots = [CommandCrashed("crash loop")]
+    cloud.logged = ["torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"]
+    with pytest.raises(NotHealthy) as failed:
+        wait()
+    assert failed.value.diagnosis.code == "out-of-memory"
+
+
+def test_what_destroyed_itself_is_explained_by_what_was_read_before(cloud: Cloud, wait: Callable[..., Watched]) -> None:
+    cloud.boots = [Boot(True, "", 3.0), NotFound("gone")]
+    cloud.logged = ["[supervisor] ended reason=start-deadline detail=not ready after 60 s"]
+    with pytest.raises(NotHealthy) as failed:
+        wait()
+    assert failed.value.diagnosis.code == "start-deadline"
+
+
+def test_a_cloud_that_does_not_answer_proves_nothing(cloud: Cloud, wait: Callable[..., Watched]) -> None:
+    cloud.boots = [ProviderUnavailable("down")]
+    assert wait(healthy_after_s=300).stages[-1] == "canary"
+
+
+def test_an_engine_that_says_nothing_for_long_has_come_to_a_standstill(
+    cloud: Cloud, clock: FakeClock, wait: Callable[..., Watched]
+) -> None:
+    cloud.boots = [Boot(True, "", None)]
+    with pytest.raises(NotHealthy) as failed:
+        wait()
+    assert failed.value.diagnosis.code == "no-progress"
+    assert clock.now() - NOW < NO_PROGRESS_S + 10
+
+
+def test_nothing_is_waited_for_beyond_the_start_deadline(cloud: Cloud, wait: Callable[..., Watched]) -> None:
+    cloud.boots = [Boot(False, "")]
+    with pytest.raises(NotHealthy) as failed:
+        wait(deadline_s=100)
+    assert failed.value.diagnosis.code == "start-deadline"
