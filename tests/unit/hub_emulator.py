@@ -49,6 +49,8 @@ class HubEmulator:
     accepted_token: str = ""
     """When set, any other token is refused."""
     honours_ranges: bool = True
+    breaks_off_after: int = 0
+    """Bytes of a part of a file, after which the connection ends; 0 for all of them."""
     listing: bytes | None = None
     """Answered whatever model is asked for."""
     silent_s: float = 0.0
@@ -80,8 +82,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(status, b"trouble")
         elif self.hub.accepted_token and request.token != f"Bearer {self.hub.accepted_token}" and request.token:
             self.answer(401, headers={"X-Error-Message": "Invalid credentials in Authorization header"})
-        elif listed := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/([^/]+)", self.path):
-            self.listing(listed[1], listed[2])
+        elif listed := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/([^/?]+)(\?blobs=true)?", self.path):
+            self.listing(listed[1], listed[2], with_sizes=bool(listed[3]))
         elif asked := re.fullmatch(r"/([^/]+/[^/]+)/(resolve|cdn)/([^/]+)/(.+)", self.path):
             self.file(asked[1], asked[2], asked[3], asked[4])
         elif asked := re.fullmatch(r"/models/([^/]+/[^/]+)/resolve/master/(.+)", self.path):
@@ -99,11 +101,12 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         return found
 
-    def listing(self, model: str, revision: str) -> None:
+    def listing(self, model: str, revision: str, *, with_sizes: bool) -> None:
         if self.hub.listing is not None:
             self.answer(200, self.hub.listing)
         elif found := self.repository(model, revision):
-            siblings = [{"rfilename": name} for name in found.files]
+            sizes = {name: {"size": len(body)} if with_sizes else {} for name, body in found.files.items()}
+            siblings = [{"rfilename": name, **size} for name, size in sizes.items()]
             self.answer(200, json.dumps({"id": model, "sha": found.commit, "siblings": siblings}).encode())
 
     def file(self, model: str, door: str, revision: str, name: str) -> None:
@@ -121,12 +124,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.content(found.files[name])
 
     def content(self, body: bytes) -> None:
-        wanted = re.fullmatch(r"bytes=0-(\d+)", self.headers.get("Range", ""))
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if not wanted or not self.hub.honours_ranges:
             self.answer(200, body)
             return
-        part = body[: int(wanted[1]) + 1]
-        self.answer(206, part, {"Content-Range": f"bytes 0-{len(part) - 1}/{len(body)}"})
+        start = int(wanted[1])
+        part = body[start : int(wanted[2]) + 1]
+        headers = {"Content-Range": f"bytes {start}-{start + len(part) - 1}/{len(body)}"}
+        if not 0 < self.hub.breaks_off_after < len(part):
+            self.answer(206, part, headers)
+            return
+        self.answer(206, part[: self.hub.breaks_off_after], {**headers, "Content-Length": str(len(part))})
+        self.close_connection = True
 
     def answer(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)

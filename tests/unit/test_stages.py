@@ -2,13 +2,12 @@ from gpu_cli.ui.stages import Stages
 
 
 class Watched:
-    """What was written and drawn, with a clock that each question moves by half a second."""
+    """What was written, with a clock that stands still unless it is moved."""
 
     def __init__(self) -> None:
         self.time = 0.0
         self.written: list[str] = []
-        self.drawn: list[str] = []
-        self.stages = Stages(self.written.append, self.drawn.append, self.clock)
+        self.stages = Stages(self.written.append, self.clock)
 
     def clock(self) -> float:
         return self.time
@@ -36,13 +35,22 @@ def test_naming_the_running_stage_again_changes_nothing() -> None:
     assert watched.written == ["load        2.0 s"]
 
 
-def test_details_are_drawn_beside_their_stage_and_never_written() -> None:
+def test_details_are_shown_beside_their_stage_and_never_written() -> None:
     watched = Watched()
     watched.stages.stage("load")
-    watched.time = 1.25
     watched.stages.detail("weights 1 of 2 files")
-    assert watched.drawn[-1].split() == ["load", "1.2", "s", "weights", "1", "of", "2", "files"]
-    assert watched.written == []
+    watched.time = 1.25
+    assert watched.stages.line().split() == ["load", "1.2", "s", "weights", "1", "of", "2", "files"]
+    watched.stages.stage("healthy")
+    assert watched.stages.line().split() == ["healthy", "0.0", "s"]
+    assert watched.written == ["load        1.2 s"]
+
+
+def test_time_passes_while_nothing_is_told() -> None:
+    watched = Watched()
+    watched.stages.stage("boot")
+    watched.time = 61.0
+    assert watched.stages.line().split() == ["boot", "61.0", "s"]
 
 
 def test_a_note_is_written_as_it_is() -> None:

@@ -7,17 +7,26 @@ from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import guard_lives
 from gpu_cli.fleet.stops import Stop, ends_at_latest, stops_of, worst_case_usd
 from gpu_cli.units import format_duration, format_usd
+from gpu_providers.base import Kind
 
 
 def stops_in_words(fleet: Fleet, deployment: Deployment) -> str:
     """What will end it, by whom, when at the latest, and the worst cost until then."""
     stops = stops_of(deployment, guard_lives=guard_lives(fleet.paths))
     idle, deadline = _hands(stops, "idle"), _hands(stops, "deadline")
+    on_idle = "its workers stop" if deployment.kind is Kind.SERVERLESS else "ends"
+    at_last = "it ends" if deployment.kind is Kind.SERVERLESS else ""
+    latest = f"{at_last} at {at_in_words(ends_at_latest(deployment))} at the latest ({deadline})".strip()
     return (
-        f"ends after {format_duration(deployment.idle_s)} idle ({idle}), "
-        f"at {at_in_words(ends_at_latest(deployment))} at the latest ({deadline}); "
+        f"{on_idle} after {format_duration(deployment.idle_s)} idle ({idle}), {latest}; "
         f"worst cost {format_usd(worst_case_usd(deployment))}"
     )
+
+
+def price_in_words(deployment: Deployment) -> str:
+    """What an hour of it costs."""
+    price = f"{format_usd(deployment.price_usd_per_hour)}/h"
+    return f"{price} while a worker runs" if deployment.kind is Kind.SERVERLESS else price
 
 
 def at_in_words(at: float) -> str:

@@ -77,14 +77,12 @@ def _key(fleet: "Fleet", deployment: "Deployment", *, show_key: bool) -> Mapping
 
 
 def _story(fleet: "Fleet", deployment: "Deployment") -> tuple[str, ...]:
-    from gpu_cli.commands.stories import stops_in_words
-    from gpu_cli.units import format_usd
+    from gpu_cli.commands.stories import price_in_words, stops_in_words
 
     where = deployment.gpu if deployment.gpu_count < 2 else f"{deployment.gpu_count} x {deployment.gpu}"
-    price = format_usd(deployment.price_usd_per_hour)
     name = deployment.name
     return (
-        f"{name} is {deployment.state} on {deployment.provider} ({where}, {price}/h)",
+        f"{name} is {deployment.state} on {deployment.provider} ({where}, {price_in_words(deployment)})",
         stops_in_words(fleet, deployment),
         f'use it: eval "$(gpu env {name})"; ask it: gpu chat {name}; end it: gpu down {name}',
     )

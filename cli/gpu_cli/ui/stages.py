@@ -11,31 +11,29 @@ from gpu_cli.ui.progress import Progress
 
 
 class Stages:
-    """A line when a stage ends, with how long it took; `draw` is shown the running stage, `write` gets what stays."""
+    """A line when a stage ends, with how long it took: `write` gets what stays, `line` is the running stage."""
 
-    def __init__(
-        self,
-        write: Callable[[str], None],
-        draw: Callable[[str], object] = str,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
-        self._draw = draw
         self._clock = clock
         self._stage = ""
+        self._detail = ""
         self._since = 0.0
+
+    def line(self) -> str:
+        """The running stage as it is at this moment: time passes on a terminal also while nothing is told."""
+        return f"{self._stage:<8} {self._clock() - self._since:6.1f} s  {self._detail}" if self._stage else ""
 
     def stage(self, name: str) -> None:
         """Close the stage before and open this one; naming the open one again changes nothing."""
         if name == self._stage:
             return
         self.close()
-        self._stage, self._since = name, self._clock()
-        self.detail("")
+        self._stage, self._since, self._detail = name, self._clock(), ""
 
     def detail(self, text: str) -> None:
         """Show it beside the running stage."""
-        self._draw(f"{self._stage:<8} {self._clock() - self._since:6.1f} s  {text}")
+        self._detail = text
 
     def note(self, text: str) -> None:
         """Print it as it is."""
@@ -57,12 +55,19 @@ def progress_on_stderr() -> Iterator[Progress]:
         plain.close()
         return
     from rich.console import Console
-    from rich.markup import escape
+    from rich.live import Live
+    from rich.spinner import Spinner
+    from rich.table import Table
+    from rich.text import Text
 
-    console = Console(stderr=True, highlight=False)
-    with console.status("") as status:
-        live = Stages(
-            lambda text: console.print(text, markup=False, soft_wrap=True), lambda text: status.update(escape(text))
-        )
+    console, spinner = Console(stderr=True, highlight=False), Spinner("dots")
+    live = Stages(lambda text: console.print(text, markup=False, soft_wrap=True))
+
+    def draw() -> Table:
+        row = Table.grid(padding=(0, 1))
+        row.add_row(spinner, Text(live.line(), no_wrap=True, overflow="ellipsis"))
+        return row
+
+    with Live(get_renderable=draw, console=console, refresh_per_second=8, transient=True):
         yield live
         live.close()

@@ -23,7 +23,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -213,19 +213,23 @@ def middleware(name: str, app: App) -> App:
     return wrapped
 
 
-def arguments() -> argparse.Namespace:
+def arguments(given: Sequence[str]) -> argparse.Namespace:
     """Those that `gpu` passes; vLLM's own parser refuses unknown ones in the same way."""
     parser = argparse.ArgumentParser(prog="api_server.py")
     for name in ("model", "served-model-name", "host", "middleware", "disable-access-log-for-endpoints"):
         parser.add_argument(f"--{name}", required=True)
-    for name in ("port", "max-num-seqs", "max-model-len", "tensor-parallel-size"):
+    for name in ("revision", "kv-cache-dtype", "quantization", "tool-call-parser", "reasoning-parser", "chat-template"):
+        parser.add_argument(f"--{name}")
+    for name in ("port", "max-num-seqs", "max-model-len", "tensor-parallel-size", "pipeline-parallel-size"):
         parser.add_argument(f"--{name}", type=int)
-    parser.add_argument("--enforce-eager", action="store_true")
-    return parser.parse_args()
+    parser.add_argument("--gpu-memory-utilization", type=float)
+    for name in ("enforce-eager", "enable-expert-parallel", "enable-auto-tool-choice"):
+        parser.add_argument(f"--{name}", action="store_true")
+    return parser.parse_args(given)
 
 
-def main() -> None:
-    args = arguments()
+def main(given: Sequence[str]) -> None:
+    args = arguments(given)
     misbehaviour = json.loads(os.environ.get("STUB_ENGINE", "{}"))
     if unknown := set(misbehaviour) - MISBEHAVIOURS:
         sys.exit(f"STUB_ENGINE: unknown {unknown}")
@@ -235,7 +239,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, ignored)
     load(misbehaviour, args.model)
     engine = StubEngine(args.served_model_name, misbehaviour)
-    Bridge.app = staticmethod(middleware(args.middleware, engine))
+    Bridge.app = staticmethod(middleware(args.middleware, engine) if args.middleware else engine)
     server = ThreadingHTTPServer((args.host, args.port), Bridge)
     server.daemon_threads = True
     say("INFO:     Application startup complete.")
@@ -243,4 +247,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

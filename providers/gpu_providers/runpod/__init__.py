@@ -1,0 +1,1 @@
+"""RunPod: pods and serverless endpoints over its REST API v2."""

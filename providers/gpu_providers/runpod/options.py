@@ -1,0 +1,139 @@
+"""The `runpod` section of a recipe."""
+
+import difflib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from gpu_providers.base import Volume
+from gpu_providers.errors import InvalidRequest
+
+
+class Cloud(StrEnum):
+    """Whose machines: RunPod's partners' data centers, or anybody's."""
+
+    SECURE = "SECURE"
+    COMMUNITY = "COMMUNITY"
+
+
+_CLOUDS = {
+    "secure": (Cloud.SECURE,),
+    "community": (Cloud.COMMUNITY,),
+    "any": (Cloud.SECURE, Cloud.COMMUNITY),
+}
+_REGION = re.compile(r"[A-Z]+(-[A-Z0-9]+)+")
+_Value = TypeVar("_Value")
+_SMALLEST_DISK_GB = 20
+"""With less RunPod finds no machine, as a user saw (comfyui-mcp#2014); the image alone takes more."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a recipe may say about RunPod; the defaults are what it gets that says nothing."""
+
+    clouds: tuple[Cloud, ...] = _CLOUDS["secure"]
+    """Machines of the community cloud are somebody's: a recipe has to ask for them."""
+    regions: tuple[str, ...] = ()
+    """Ids of data centers, `EU-RO-1`; empty for anywhere."""
+    registry: str = ""
+    """Id of the account's credential for a private registry."""
+    disk_gb: int | None = None
+    """The container's disk, instead of what the launch asks for."""
+    workers_min: int = 0
+    workers_max: int = 1
+    flashboot: bool = True
+    timeout_s: int = 600
+    """How long one request to a serverless endpoint may take."""
+
+
+def parse_options(options: Mapping[str, object]) -> Options:
+    """Raises InvalidRequest for a key that is not known and for a value that makes no sense."""
+    for key in options:
+        if key not in _KNOWN:
+            near = difflib.get_close_matches(key, _KNOWN, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known options: {', '.join(_KNOWN)}"
+            raise InvalidRequest(f"provider runpod has no option {key!r}", hint=hint)
+    default = Options()
+    workers_min = _whole(options, "workers_min", default.workers_min, least=0)
+    return Options(
+        clouds=_clouds(options),
+        regions=_regions(options),
+        registry=_of_type(options, "registry", "", str, "the id of a credential, as RunPod's console shows it"),
+        disk_gb=_whole(options, "disk_gb", 0, least=1) if "disk_gb" in options else None,
+        workers_min=workers_min,
+        workers_max=_whole(options, "workers_max", max(default.workers_max, workers_min), least=max(1, workers_min)),
+        flashboot=_of_type(options, "flashboot", default.flashboot, bool, "true or false"),
+        timeout_s=_whole(options, "timeout", default.timeout_s, least=1),
+    )
+
+
+def clouds_of(options: Options, volume: Volume | None) -> Sequence[Cloud]:
+    """Network volumes exist in the secure cloud only (docs.runpod.io, storage/network-volumes)."""
+    if not volume:
+        return options.clouds
+    if Cloud.SECURE not in options.clouds:
+        raise InvalidRequest(
+            f"the volume {volume.name} cannot be attached in RunPod's community cloud",
+            hint="set cloud: secure in the recipe, or leave its cache for runpod out",
+        )
+    return (Cloud.SECURE,)
+
+
+def regions_of(options: Options, volume: Volume | None) -> Sequence[str]:
+    """The only data centers that will do; empty for any. A volume can be attached only where it is."""
+    if not volume:
+        return options.regions
+    if options.regions and volume.region not in options.regions:
+        raise InvalidRequest(
+            f"the volume {volume.name} is in {volume.region}, which the recipe's regions leave out",
+            hint="leave `regions` out: a volume decides where its pod is",
+        )
+    return (volume.region,)
+
+
+def disk_gb(options: Options, disk_gib: int) -> int:
+    """The container's disk as RunPod counts it, for a need in GiB."""
+    return options.disk_gb or max(_SMALLEST_DISK_GB, math.ceil(disk_gib * 2**30 / 10**9))
+
+
+_KNOWN = ("cloud", "regions", "registry", "disk_gb", "workers_min", "workers_max", "flashboot", "timeout")
+
+
+def _clouds(options: Mapping[str, object]) -> tuple[Cloud, ...]:
+    value = options.get("cloud", "secure")
+    if not isinstance(value, str) or value not in _CLOUDS:
+        raise _refused("cloud", value, f"give one of {', '.join(_CLOUDS)}")
+    return _CLOUDS[value]
+
+
+def _regions(options: Mapping[str, object]) -> tuple[str, ...]:
+    """In capitals: RunPod knows no other spelling."""
+    value = options.get("regions", [])
+    hint = "give a list of data center ids, such as [EU-RO-1, US-KS-2]"
+    if not isinstance(value, list | tuple):
+        raise _refused("regions", value, hint)
+    regions = tuple(region.upper() if isinstance(region, str) else "" for region in value)
+    if not all(_REGION.fullmatch(region) for region in regions):
+        raise _refused("regions", value, hint)
+    return regions
+
+
+def _whole(options: Mapping[str, object], name: str, default: int, *, least: int) -> int:
+    value = options.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise _refused(name, value, f"give a whole number, {least} or more")
+    return value
+
+
+def _of_type(options: Mapping[str, object], name: str, default: _Value, wanted: type[_Value], hint: str) -> _Value:
+    value = options.get(name, default)
+    if not isinstance(value, wanted):
+        raise _refused(name, value, f"give {hint}")
+    return value
+
+
+def _refused(name: str, value: object, hint: str) -> InvalidRequest:
+    return InvalidRequest(f"provider runpod: {name} is {value!r}", hint=hint)

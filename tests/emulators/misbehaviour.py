@@ -1,0 +1,136 @@
+"""How a cloud is told to misbehave: a list of rules, the same words for every cloud.
+
+    - {do: no-capacity, gpu: H100, times: 2}      # the first two creates of an H100 find none
+    - {do: server-error, call: create, when: after}   # every create works, and answers 500
+
+A rule applies to its `call` (its own default in WHATS), skips the first `after` of them, and then `times` of them (for
+ever when absent); of several, the first in the list that still applies counts. Rules come as mappings, or as a file of
+JSON or YAML.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CALLS = ("create", "list", "get", "delete", "update", "offers", "logs", "volumes", "proxy", "account")
+"""What a route can be to a rule; `any` means all of them except the proxy."""
+
+
+@dataclass(frozen=True)
+class What:
+    """One way to misbehave: what a rule's `call` is unless it says so, and what happens."""
+
+    call: str
+    meaning: str
+
+
+WHATS: Mapping[str, What] = {
+    # instead of the right answer, whichever call it is
+    "rate-limit": What("any", "429, with Retry-After when `retry_after` (seconds) is given"),
+    "server-error": What("any", "`status` (500), `when: before` the call took effect or `after`"),
+    "reset": What("any", "the connection is reset, `when: before` the call took effect or `after`"),
+    "timeout": What("any", "nothing is answered for `seconds` of real time, `when: before` or `after`, then a 504"),
+    "html": What("any", "`status` (200) with a web page"),
+    "edge-block": What("any", "403 with a web page, error code 1010, as if the client were a bot"),
+    # the right answer, spoiled
+    "truncated": What("any", "half of the answer's text"),
+    "unknown-enum": What("any", "every status, and whatever else has a fixed set of values, has one that nobody knows"),
+    "missing-fields": What("any", "the answer without its optional fields, or without `fields`"),
+    # creates that are refused
+    "no-capacity": What("create", "refused as sold out"),
+    "no-funds": What("create", "refused for lack of money, with `status` (the cloud's own)"),
+    "no-arrays": What("create", "refused when it has a command or an entrypoint as an array"),
+    "no-json-args": What("create", "refused when its command is JSON text"),
+    # lists and ends that are not to be believed
+    "list-lag": What("list", "lists show what was there `seconds` ago"),
+    "delete-500-works": What("delete", "answers 500 and works"),
+    "delete-204-stays": What("delete", "answers as if it had worked"),
+    "delete-locked": What("delete", "refused while the resource is locked"),
+    "delete-lag": What("delete", "works, but for `seconds` the resource is still shown"),
+    # hosts that are not to be believed: decided when the resource is created
+    "early-running": What("create", "the container exists only after `seconds`; the status says nothing of that"),
+    "never-boots": What("create", "no container, ever"),
+    "crash-loop": What("create", "its command ends at once, is started again, and so on"),
+    "preempt": What("create", "taken away `seconds` after it was created"),
+    "system-line": What("create", "the host logs `text` instead of starting the container"),
+}
+
+INSTEAD = ("rate-limit", "server-error", "reset", "timeout", "html", "edge-block", "delete-500-works")
+SPOILED = ("truncated", "unknown-enum", "missing-fields")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule; see WHATS for what uses which field. Seconds are the cloud's, but for `timeout`."""
+
+    do: str
+    call: str = ""
+    times: int | None = None
+    after: int = 0
+    gpu: str = ""
+    """An id or a part of it: only creates of such a GPU."""
+    seconds: float = 0.0
+    status: int | None = None
+    when: str = "before"
+    retry_after: int | None = None
+    text: str = ""
+    fields: tuple[str, ...] = ()
+
+    def concerns(self, call: str, gpu: str) -> bool:
+        wanted = self.call or WHATS[self.do].call
+        return (wanted == call or (wanted == "any" and call not in ("", "proxy"))) and self.gpu in gpu
+
+
+def parse(rule: Mapping[str, Any]) -> Rule:
+    """The rule that a mapping means; ValueError names what it does not understand."""
+    known = {field.name for field in fields(Rule)}
+    if unknown := sorted(set(rule) - known):
+        raise ValueError(f"a rule has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    for name, value, allowed in (
+        ("do", rule.get("do"), tuple(WHATS)),
+        ("call", rule.get("call", "any"), ("any", *CALLS)),
+        ("when", rule.get("when", "before"), ("before", "after")),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}")
+    when = "after" if rule["do"] == "delete-500-works" else rule.get("when", "before")
+    return Rule(**{**rule, "when": when, "fields": tuple(rule.get("fields", ()))})
+
+
+def read(path: Path) -> list[Mapping[str, Any]]:
+    """The rules of a file (YAML, of which JSON is a part)."""
+    rules = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(rules, list):
+        raise ValueError(f"{path}: expected a list of rules")
+    return rules
+
+
+class Misbehaviour:
+    """The rules of one cloud, and how often each was met. Not locked: the cloud's lock is."""
+
+    def __init__(self, rules: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._rules = [parse(rule) for rule in rules]
+        self._met: list[int] = [0] * len(self._rules)
+
+    def add(self, *rules: Mapping[str, Any]) -> None:
+        """From now on these as well."""
+        parsed = [parse(rule) for rule in rules]
+        self._rules += parsed
+        self._met += [0] * len(parsed)
+
+    def clear(self) -> None:
+        """No rules any more."""
+        self._rules.clear()
+        self._met.clear()
+
+    def take(self, *whats: str, call: str, gpu: str = "") -> Rule | None:
+        """The rule that applies to this call, which counts as one of its `times`."""
+        for i, rule in enumerate(self._rules):
+            if rule.do in whats and rule.concerns(call, gpu):
+                self._met[i] += 1
+                if rule.after < self._met[i] <= rule.after + (rule.times or self._met[i]):
+                    return rule
+        return None
