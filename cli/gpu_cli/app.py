@@ -18,6 +18,7 @@ from gpu_cli.commands.gc import gc
 from gpu_cli.commands.gpus import gpus
 from gpu_cli.commands.logs import logs
 from gpu_cli.commands.ls import ls
+from gpu_cli.commands.offers import offers
 from gpu_cli.commands.plain_flags import PlainCommand, PlainGroup
 from gpu_cli.commands.plan import plan
 from gpu_cli.commands.recipe import recipe_app
@@ -25,6 +26,7 @@ from gpu_cli.commands.recipes import recipes
 from gpu_cli.commands.run import run
 from gpu_cli.commands.up import up
 from gpu_cli.commands.url import url
+from gpu_cli.commands.volume import volume_app
 from gpu_cli.commands.wait import wait
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
@@ -39,11 +41,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, ls, url, env, logs, run, chat, wait, fit, plan, gpus, recipes, doctor, gc):
+for command in (up, down, ls, url, env, logs, run, chat, wait, fit, plan, offers, gpus, recipes, doctor, gc):
     app.command(cls=PlainCommand)(command)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(config_app, name="config")
 app.add_typer(engine_app, name="engine")
+app.add_typer(volume_app, name="volume")
 
 
 def _print_version(wanted: bool) -> None:

@@ -113,8 +113,11 @@ def serverless_request(
     source, gpu_count = hub_model(recipe), max(1, candidate.offer.gpu_count)
     revision = ("--revision", recipe.revision) if recipe.revision else ()
     args = model_args(recipe, gpu_count=gpu_count, sized=sized_flags(candidate))
+    ordered = _ordered(recipe, deployment, candidate, provider)
     return replace(
-        _ordered(recipe, deployment, candidate, provider),
+        ordered,
+        # By it a cloud decides when one worker is not enough.
+        labels={**ordered.labels, "concurrency": str(recipe.concurrency)},
         # Without `--host` vLLM listens on all addresses.
         command=(source.location, *revision, "--port", str(PORT), *args),
         secret_env={**({"VLLM_API_KEY": key} if key else {}), **dict(secrets_of(fleet, [source]))},

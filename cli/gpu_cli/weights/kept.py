@@ -48,7 +48,7 @@ class Kept:
         document = {
             "source": str(weights.source),
             "revision": revision,
-            "path": str(weights.path),
+            "path": str(weights.path.resolve()),  # links on the way there may not outlive the weights
             "note": weights.note,
             "sizes": _sizes(weights.path),
         }
