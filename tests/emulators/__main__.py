@@ -2,15 +2,18 @@
 
 When it listens it prints one line of JSON, `{"url", "env"}`: the environment that points `gpu` at it. It runs until
 SIGINT or SIGTERM, and then ends what runs in it; its status is 1 when a request or an answer broke the cloud's OpenAPI
-file. `GET {url}/_emulator/bill` tells what was spent.
+file, and 2 when it could not start. `GET {url}/_emulator/bill` tells what was spent.
 """
 
 import argparse
 import json
+import math
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NoReturn
 
 from .cloud import Cloud
 from .engines import Engine
@@ -20,38 +23,78 @@ from .runpod import RunPodEmulator
 CLOUDS: dict[str, type[Cloud]] = {"runpod": RunPodEmulator}
 
 
-def arguments() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def parser() -> Parser:
     whats = "\n".join(f"  {what:17} {meaning.meaning} (call: {meaning.call})" for what, meaning in WHATS.items())
-    parser = argparse.ArgumentParser(
+    made = Parser(
         prog="python -m tests.emulators",
         description="An emulated cloud on loopback.",
         epilog=f"What a rule can do:\n{whats}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("cloud", choices=CLOUDS)
-    parser.add_argument("--port", type=int, default=0, help="0, the default: any free one")
-    parser.add_argument("--engine", choices=list(Engine), default=Engine.NONE, help="what runs behind a pod")
-    parser.add_argument("--misbehave", type=Path, metavar="FILE", help="rules, as JSON or YAML")
-    parser.add_argument("--speed", type=float, default=1.0, help="seconds of the cloud in one of ours")
-    return parser
+    made.add_argument("cloud", choices=CLOUDS)
+    made.add_argument("--port", type=_port, default=0, help="0, the default: any free one")
+    made.add_argument("--engine", choices=[*map(str, Engine)], default=str(Engine.NONE), help="what runs behind a pod")
+    made.add_argument("--misbehave", type=_rules, default=(), metavar="FILE", help="rules, as JSON or YAML")
+    made.add_argument("--speed", type=_speed, default=1.0, help="seconds of the cloud in one of ours")
+    return made
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port")
+    return int(text)
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return speed
+
+
+def _rules(path: str) -> list[Mapping[str, Any]]:
+    try:
+        return read(Path(path))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def main() -> None:
-    told = arguments().parse_args()
+    told = parser().parse_args()
     stopped = threading.Event()
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, lambda *_: stopped.set())
-    rules = read(told.misbehave) if told.misbehave else ()
-    cloud = CLOUDS[told.cloud](port=told.port, engine=told.engine, speed=told.speed, misbehave=rules)
+    cloud = CLOUDS[told.cloud](port=told.port, engine=told.engine, speed=told.speed, misbehave=told.misbehave)
     if reason := cloud.conformance.skipped:
         sys.stderr.write(f"nothing is checked against the cloud's OpenAPI file: {reason}\n")
     try:
-        with cloud:
-            sys.stdout.write(json.dumps({"url": cloud.url, "env": cloud.env}) + "\n")
-            sys.stdout.flush()
-            stopped.wait()
+        cloud.start()
+    except OSError as error:
+        parser().error(f"port {told.port}: {error.strerror}")
+    try:
+        _serve(cloud, stopped)
+    finally:
+        cloud.stop()
+    try:
+        cloud.conformance.complain()
     except AssertionError as violations:
         sys.exit(str(violations))
+
+
+def _serve(cloud: Cloud, stopped: threading.Event) -> None:
+    sys.stdout.write(json.dumps({"url": cloud.url, "env": cloud.env}) + "\n")
+    sys.stdout.flush()
+    stopped.wait()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@ rules by which it misbehaves.
 
 A cloud is a subclass with routes and state. Each request passes, in this order: the record of requests, the rules of
 misbehaviour, admission (keys, and what stands in front of the cloud), its route's handler, and the check against the
-cloud's own OpenAPI file. A thread ticks twenty times a second, so that what is due happens although nobody asks.
+cloud's own OpenAPI file; what a rule makes of the answer comes after that check. A thread ticks twenty times a second,
+so that what is due happens although nobody asks.
 """
 
 import threading
@@ -13,19 +14,24 @@ from typing import Any, Self
 
 from .bill import Bill
 from .clock import Clock
-from .containers import Boot, Container, Containers, ContainerSpec
+from .container_spec import Boot, ContainerSpec
+from .containers import Container, Containers
 from .misbehaviour import INSTEAD, SPOILED, Misbehaviour, Rule
 from .openapi import Conformance
 from .server import Request, Reset, Response, Route, Router, Server, json_response
 from .spoiling import answer_instead, spoiled
 
 TICK_S = 0.05
+BOOT_S = 0.2
+"""Of real time, unless told otherwise."""
 
 
 class Cloud:
     """An emulated cloud; a context manager that serves it, and afterwards leaves no thread, port or process behind.
 
-    Leaving it raises AssertionError when a request or an answer broke the cloud's own OpenAPI file.
+    `engine` is what runs in containers (see engines.Engine); `speed` how many of the cloud's seconds pass in one of
+    ours; `boot_s` how many of its own an image takes to be pulled; `port` 0 any free one. Leaving it raises
+    AssertionError when a request or an answer broke the cloud's own OpenAPI file.
     """
 
     ENUM_FIELDS: Sequence[str] = ()
@@ -39,10 +45,12 @@ class Cloud:
         engine: str = "none",
         speed: float = 1.0,
         misbehave: Iterable[Mapping[str, Any]] = (),
+        boot_s: float | None = None,
         balance_usd: float = 100.0,
         port: int = 0,
     ) -> None:
         self.engine = engine
+        self.boot_s = BOOT_S * speed if boot_s is None else boot_s
         self.lock = threading.RLock()
         self.clock = Clock(speed)
         self.billing = Bill(self.clock, balance_usd)
@@ -89,6 +97,27 @@ class Cloud:
         """What `GET /_emulator/state` answers. Called under the lock."""
         raise NotImplementedError
 
+    # For subclasses: how a host of theirs gets there, and what runs on it.
+
+    def boot_of(self, gpu: str) -> Boot:
+        """By the rules, for a host with such a GPU. Called under the lock, once for each container."""
+        line, late, crash, dead = (
+            self.misbehaviour.take(what, call="create", gpu=gpu)
+            for what in ("system-line", "early-running", "crash-loop", "never-boots")
+        )
+        return Boot(
+            pull_s=late.seconds if late else self.boot_s,
+            dead=dead is not None,
+            fatal=(line.text,) if line else (),
+            crash_after_s=crash.seconds if crash else None,
+        )
+
+    def run(self, spec: ContainerSpec, boot: Boot) -> Container:
+        """A container on this cloud's engine. Called under the lock. Raises Reset once the cloud is stopping."""
+        if self.stopping.is_set():
+            raise Reset
+        return self.containers.start(spec, self.engine, boot)
+
     # For tests.
 
     @property
@@ -134,12 +163,6 @@ class Cloud:
         self.containers.close()  # while it answers: who is ended may say so
         self._server.stop()
 
-    def run(self, spec: ContainerSpec, boot: Boot) -> Container:
-        """A container on this cloud's engine. Called under the lock. Raises Reset once the cloud is stopping."""
-        if self.stopping.is_set():
-            raise Reset
-        return self.containers.start(spec, self.engine, boot)
-
     # How it answers.
 
     def _answer(self, request: Request) -> Response:
@@ -155,10 +178,7 @@ class Cloud:
             rule = self.misbehaviour.take(*INSTEAD, *SPOILED, call=route.call, gpu=self.gpu_of(request))
         if rule:
             return self._misbehaved(rule, route, request)
-        response = self._handled(route, request)
-        with self.lock:
-            self.conformance.check(request, response)
-        return response
+        return self._handled(route, request)
 
     def _no_route(self, allowed: Sequence[str]) -> Response:
         if not allowed:
@@ -171,7 +191,9 @@ class Cloud:
             response = self.admit(request) or (route.handle(request) if route.locked else None)
         response = response or route.handle(request)
         with self.lock:
-            return self.finished(request, response)
+            response = self.finished(request, response)
+            self.conformance.check(request, response)
+        return response
 
     def _misbehaved(self, rule: Rule, route: Route, request: Request) -> Response:
         if rule.do in SPOILED:

@@ -212,7 +212,7 @@ class Container:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(STOP_GRACE_S)
-        process_tree.kill(process.pid, self.folder)
+        process_tree.kill(self.folder, process.pid)
         process.wait()
 
     def _wait_until(self, at_s: float) -> None:
@@ -222,22 +222,29 @@ class Container:
 
 
 class Containers:
-    """All containers of one emulator; their folders are deleted by `close`."""
+    """All containers of one emulator; their folders are deleted by `close`.
+
+    What runs in them ends with this process, be it killed.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._commands: dict[Engine, Path | None] = {Engine.NONE: None}
         self._installing = threading.Lock()
         self._containers: list[Container] = []
+        self._watch: subprocess.Popen[bytes] | None = None
 
     def start(self, spec: ContainerSpec, engine: Engine | str = Engine.NONE, boot: Boot = AT_ONCE) -> Container:
         """Returns at once; the host does its work in the background. `spec.id` may come again after a stop."""
-        folder = self._root / "containers" / f"{len(self._containers)}-{spec.id}"
-        folder.mkdir(parents=True)
-        container = Container(spec, boot, partial(self._commands_of, Engine(engine)), folder, self._clock)
+        find_commands = partial(self._commands_of, Engine(engine))
+        container = Container(spec, boot, find_commands, self.new_folder(spec.id), self._clock)
         self._containers.append(container)
         container.start()
         return container
+
+    def new_folder(self, name: str) -> Path:
+        """An empty one, which `close` deletes."""
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._root))
 
     @cached_property
     def _root(self) -> Path:
@@ -249,11 +256,14 @@ class Containers:
             container.stop()
         for container in self._containers:
             container.join()
+        if self._watch:
+            self._watch.communicate()
         shutil.rmtree(self._root, ignore_errors=True)
 
     def _commands_of(self, engine: Engine) -> Path | None:
         """Installed by the first container that needs them, as a part of its pull."""
         with self._installing:
             if engine not in self._commands:
+                self._watch = self._watch or process_tree.watch(self._root)
                 self._commands[engine] = engines.install(engine, self._root)
             return self._commands[engine]

@@ -11,7 +11,6 @@ A value that is not the declared port stays: what listens elsewhere is not reach
 
 import json
 import random
-import shlex
 import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,21 +20,6 @@ ENTRYPOINTS = {"vllm/vllm-openai": ("vllm", "serve")}
 
 LOCAL_PORTS = range(20_000, 32_000)
 """Below those that Linux gives to outgoing connections: a port that was free stays free until the command listens."""
-
-
-def what_runs(
-    image: str, *, entrypoint: Sequence[str] | None = None, cmd: Sequence[str] | None = None, args: str = ""
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Entrypoint and arguments of a request. `entrypoint` and `cmd` are arrays; `args` is one string: shell words that
-    are the arguments, or both arrays as JSON text. What is not given is the image's own. Raises ValueError for `args`
-    that are neither.
-    """
-    if args.lstrip().startswith("{"):
-        arrays = json.loads(args)
-        entrypoint, cmd = arrays.get("entrypoint"), arrays.get("cmd")
-    elif args:
-        cmd = shlex.split(args)
-    return tuple(entrypoint or entrypoint_of(image)), tuple(cmd or ())
 
 
 def entrypoint_of(image: str) -> tuple[str, ...]:

@@ -8,9 +8,10 @@ ever when absent); of several, the first in the list that still applies counts. 
 JSON or YAML.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import yaml
@@ -84,27 +85,44 @@ class Rule:
         return (wanted == call or (wanted == "any" and call not in ("", "proxy"))) and self.gpu in gpu
 
 
+_WORDS: Mapping[str, Sequence[str]] = {"do": tuple(WHATS), "call": ("any", *CALLS), "when": ("before", "after")}
+_KINDS: Mapping[str, UnionType | type] = {
+    **dict.fromkeys(("times", "after", "status", "retry_after"), int),
+    **dict.fromkeys(("gpu", "text"), str),
+    "seconds": int | float,
+    "fields": list | tuple,
+}
+
+
 def parse(rule: Mapping[str, Any]) -> Rule:
     """The rule that a mapping means; ValueError names what it does not understand."""
-    known = {field.name for field in fields(Rule)}
-    if unknown := sorted(set(rule) - known):
-        raise ValueError(f"a rule has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    for name, value, allowed in (
-        ("do", rule.get("do"), tuple(WHATS)),
-        ("call", rule.get("call", "any"), ("any", *CALLS)),
-        ("when", rule.get("when", "before"), ("before", "after")),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}")
+    if not isinstance(rule, Mapping):
+        raise ValueError(f"{rule!r} is no rule, which looks like {{do: rate-limit, times: 2}}")
+    for name, value in {"do": None, **rule}.items():
+        _check(name, value)
     when = "after" if rule["do"] == "delete-500-works" else rule.get("when", "before")
     return Rule(**{**rule, "when": when, "fields": tuple(rule.get("fields", ()))})
 
 
+def _check(name: str, value: object) -> None:
+    if name in _WORDS and value not in _WORDS[name]:
+        raise ValueError(f"{name}: {value!r} is none of {', '.join(_WORDS[name])}")
+    if name not in _WORDS and name not in _KINDS:
+        raise ValueError(f"a rule has no {name}; it has {', '.join(sorted({*_WORDS, *_KINDS}))}")
+    if name in _KINDS and not isinstance(value, _KINDS[name]):
+        raise ValueError(f"{name}: {value!r} is not what is expected there")
+
+
 def read(path: Path) -> list[Mapping[str, Any]]:
-    """The rules of a file (YAML, of which JSON is a part)."""
-    rules = yaml.safe_load(path.read_text(encoding="utf-8"))
+    """The rules of a file (YAML, of which JSON is a part). Raises OSError and ValueError."""
+    try:
+        rules = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"neither YAML nor JSON: {' '.join(str(error).split())}") from None
     if not isinstance(rules, list):
-        raise ValueError(f"{path}: expected a list of rules")
+        raise ValueError("expected a list of rules")
+    for rule in rules:
+        parse(rule)
     return rules
 
 
@@ -131,6 +149,7 @@ class Misbehaviour:
         for i, rule in enumerate(self._rules):
             if rule.do in whats and rule.concerns(call, gpu):
                 self._met[i] += 1
-                if rule.after < self._met[i] <= rule.after + (rule.times or self._met[i]):
+                met = self._met[i] - rule.after
+                if met > 0 and (rule.times is None or met <= rule.times):
                     return rule
         return None

@@ -1,7 +1,13 @@
-"""The processes of one container: all that descend from its main process, however they have detached themselves."""
+"""The processes of containers: all that descend from their main processes, however they have detached themselves.
+
+Run as a program with a folder, it waits until its stdin ends, as it does when whoever started it is killed, and then
+ends the processes of all containers in that folder and deletes it.
+"""
 
 import os
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,10 +39,21 @@ def start(command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> s
     )
 
 
-def kill(main_pid: int, folder: Path) -> None:
-    """Ends all of it, what is being started meanwhile included; returns when nothing is left."""
+def watch(folder: Path) -> subprocess.Popen[bytes]:
+    """Lets no container of the folder outlive this process, however it ends. Closing the stdin ends the watch."""
+    return subprocess.Popen(
+        [sys.executable, "-P", __file__, str(folder)],
+        env={},  # it is no container, and nothing of a test
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # what is typed at the terminal is not for it
+    )
+
+
+def kill(folder: Path, main_pid: int | None = None) -> None:
+    """Ends all in that folder, what is being started meanwhile included; returns when nothing is left."""
     give_up_at = time.monotonic() + KILL_DEADLINE_S
-    while (left := list(members(main_pid, folder))) and time.monotonic() < give_up_at:
+    while (left := list(members(folder, main_pid))) and time.monotonic() < give_up_at:
         for process in left:
             try:
                 process.kill()
@@ -45,9 +62,9 @@ def kill(main_pid: int, folder: Path) -> None:
         time.sleep(POLL_S)
 
 
-def members(main_pid: int, folder: Path) -> Iterator[psutil.Process]:
-    """Every living process of the container."""
-    descendants = _descendants(main_pid)
+def members(folder: Path, main_pid: int | None = None) -> Iterator[psutil.Process]:
+    """Every living process of the container with that folder and main process, or of all below the folder."""
+    descendants = _descendants(main_pid) if main_pid else ()
     for process in psutil.process_iter():
         try:
             if process.status() != psutil.STATUS_ZOMBIE and (process in descendants or _is_marked(process, folder)):
@@ -65,4 +82,15 @@ def _descendants(main_pid: int) -> set[psutil.Process]:
 
 
 def _is_marked(process: psutil.Process, folder: Path) -> bool:
-    return process.environ().get(MARKER) == str(folder)
+    return Path(process.environ().get(MARKER, "/")).is_relative_to(folder)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    sys.stdin.buffer.read()
+    kill(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

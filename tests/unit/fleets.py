@@ -110,7 +110,7 @@ class Cloud(Provider):
         self._answer()
         self.terminated.append(resource_id)
         if self.terminates:
-            self.resources.pop(resource_id.removeprefix("id-"), None)
+            self.resources = {name: one for name, one in self.resources.items() if one.resource_id != resource_id}
 
     def list_resources(self) -> Sequence[Resource]:
         self._answer()

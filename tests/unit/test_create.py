@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fleets import NOW, Cloud, FakeClock, make_fleet
+from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 
+from gpu_cli.errors import UserError
 from gpu_cli.fleet.create import create
+from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_providers.base import Kind, LaunchRequest, Offer
 from gpu_providers.errors import CreateUnknown, NoCapacity, ProviderUnavailable, RateLimited
@@ -39,6 +41,7 @@ def cloud(clock: FakeClock) -> Lagging:
 @pytest.fixture
 def fleet(tmp_path: Path, cloud: Lagging, clock: FakeClock) -> Iterator[Fleet]:
     fleet = make_fleet(tmp_path, cloud, clock)
+    fleet.store.add(deployment("x", State.LAUNCHING, resource_id=""))
     yield fleet
     fleet.store.close()
 
@@ -94,3 +97,13 @@ def test_a_refusal_is_passed_on_at_once(fleet: Fleet, cloud: Lagging, clock: Fak
     with pytest.raises(NoCapacity):
         create(fleet, cloud, request())
     assert clock.now() == NOW
+
+
+def test_what_someone_has_ended_meanwhile_is_not_asked_for_again(
+    fleet: Fleet, cloud: Lagging, clock: FakeClock
+) -> None:
+    cloud.launches = [RateLimited("slow down", retry_after_s=7)]
+    clock.on_sleep = lambda: fleet.store.move(fleet.store.get("gpu-x-1"), State.TERMINATING, at=NOW, reason="gpu down")
+    with pytest.raises(UserError, match="was ended while it was starting"):
+        create(fleet, cloud, request())
+    assert cloud.launched == ["gpu-x-1"]

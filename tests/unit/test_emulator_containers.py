@@ -17,7 +17,8 @@ from emulators.container_spec import Boot, ContainerSpec, State
 from emulators.containers import REACH, Container, Containers
 from emulators.engines import PYTHONS
 from emulators.engines import Engine as EngineKind
-from emulators.images import command_on, env_on, what_runs
+from emulators.images import command_on, env_on
+from emulators.runpod.command import what_runs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -326,4 +327,4 @@ def test_a_configuration_that_cannot_be_read_is_left_to_the_supervisor(text: str
     ],
 )
 def test_a_request_says_in_several_ways_what_runs(asked: dict[str, object], runs: object) -> None:
-    assert what_runs(IMAGE, **asked) == runs  # type: ignore[arg-type]
+    assert what_runs({"image": IMAGE, **asked}) == runs

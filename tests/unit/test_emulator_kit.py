@@ -1,6 +1,7 @@
 """The kit that emulated clouds are made of, shown with a tiny one, and the command that starts one by hand."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -14,16 +15,20 @@ from pathlib import Path
 
 import httpx
 import pytest
+from emulated_runpod import new_pod, until
+from emulators import process_tree
+from emulators.__main__ import parser
 from emulators.bill import Bill
 from emulators.clock import Clock
 from emulators.cloud import Cloud
-from emulators.containers import Boot, ContainerSpec
+from emulators.container_spec import Boot, ContainerSpec
 from emulators.runpod import RunPodEmulator
 from emulators.server import Handler, Request, Reset, Response, Route, Router, Server, json_response
 from hypothesis import given
 from hypothesis import strategies as st
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+BY_HAND = (sys.executable, "-m", "tests.emulators", "runpod")
 
 
 class StillClock(Clock):
@@ -252,7 +257,7 @@ def test_the_bill_the_state_and_the_rules_are_there_over_http(tiny: TinyCloud) -
 def test_the_command_prints_one_line_and_runs_until_it_is_told_to_end(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text("- {do: rate-limit, call: list, retry_after: 7}\n")
-    command = [sys.executable, "-m", "tests.emulators", "runpod", "--misbehave", str(rules), "--speed", "60"]
+    command = [*BY_HAND, "--misbehave", str(rules), "--speed", "60"]
     process = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     with process.stdout as output:
@@ -264,6 +269,52 @@ def test_the_command_prints_one_line_and_runs_until_it_is_told_to_end(tmp_path: 
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "7")
         process.send_signal(signal.SIGTERM)
         assert (process.wait(10), output.read()) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ((), "cloud"),
+        (("nowhere",), "nowhere"),
+        (("runpod", "--engine", "steam"), "none', 'stub', 'vllm"),
+        (("runpod", "--port", "99999"), "'99999' is no port"),
+        (("runpod", "--speed", "0"), "'0' is no number above 0"),
+        (("runpod", "--misbehave", "no/such/file"), "no/such/file: No such file"),
+        (("runpod", "--misbehave", "pyproject.toml"), "pyproject.toml: neither YAML nor JSON"),
+        (("runpod", "--misbehave", "recipes/smollm2-135m.yaml"), "expected a list of rules"),
+    ],
+)
+def test_what_the_command_cannot_do_is_one_line_and_status_2(
+    arguments: tuple[str, ...], complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(CHECKOUT)
+    with pytest.raises(SystemExit) as end:
+        parser().parse_args(arguments)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (end.value.code, complaint in line) == (2, True)
+
+
+def test_a_port_that_is_taken_is_one_line_and_status_2(tiny: TinyCloud) -> None:
+    port = tiny.url.rpartition(":")[2]
+    ran = subprocess.run([*BY_HAND, "--port", port], cwd=CHECKOUT, capture_output=True, text=True)
+    told = [line for line in ran.stderr.splitlines() if "OpenAPI" not in line]
+    assert (ran.returncode, told) == (2, [f"python -m tests.emulators: port {port}: Address already in use"])
+
+
+def test_what_runs_in_containers_ends_with_an_emulator_that_is_killed(tmp_path: Path) -> None:
+    command = [*BY_HAND, "--engine", "stub"]
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, env=environ)
+    assert process.stdout
+    with process.stdout as output:
+        told = json.loads(output.readline())
+        body = new_pod(entrypoint=["python3", "-c"], cmd=["import time; time.sleep(1000)"])
+        key = {"Authorization": f"Bearer {told['env']['RUNPOD_API_KEY']}"}
+        assert httpx.post(f"{told['url']}/v2/pods", json=body, headers=key).status_code == 201
+        until(lambda: any(process_tree.members(tmp_path)), 20)
+        process.kill()
+        process.wait()
+    until(lambda: not any(process_tree.members(tmp_path)) and not any(tmp_path.iterdir()), 20)
 
 
 def test_the_environment_points_at_the_emulator() -> None:

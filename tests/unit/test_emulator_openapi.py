@@ -100,6 +100,12 @@ def test_a_path_that_the_file_lacks_is_not_its_business() -> None:
     conformance.complain()
 
 
+def test_of_a_stream_the_status_and_the_headers_are_checked() -> None:
+    conformance = things()
+    conformance.check(create({"name": "a"}), Response(201, iter((b"a",)), {"Content-Type": "text/event-stream"}))
+    assert ["text/event-stream" in violation for violation in conformance.violations] == [True]
+
+
 def test_without_the_file_nothing_is_checked_and_it_says_so(folder: Path) -> None:
     (folder / "things.json").unlink()
     conformance = things()

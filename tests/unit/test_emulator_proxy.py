@@ -14,7 +14,8 @@ from driver import wait_until
 from emulators.clock import Clock
 from emulators.container_spec import ContainerSpec
 from emulators.containers import Container, Containers
-from emulators.proxy import Exposed, Proxy, forward
+from emulators.forwarding import forward
+from emulators.runpod.proxy import Exposed, Proxy
 from emulators.server import Request, Response, Router, Server
 
 from gpu_cli.fleet.node import packed_node
@@ -247,7 +248,7 @@ def test_the_limit_to_the_first_byte_runs_on_the_clouds_clock(
     pod: Container, url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock.speed = 200.0
-    monkeypatch.setattr("emulators.proxy.LEAST_SILENCE_S", 0.1)
+    monkeypatch.setattr("emulators.forwarding.LEAST_SILENCE_S", 0.1)
     body = {"prompt": "x", "max_tokens": 2, "user": "slow:1"}
     began_s = time.monotonic()
 

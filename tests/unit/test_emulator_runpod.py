@@ -1,14 +1,16 @@
 """RunPod's emulator behaves as RunPod has been seen or documented to; each test names one such fact."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 from emulated_runpod import H100, L4, Caller, new_pod, until
-from emulators.openapi import Conformance
+from emulators.openapi import FOLDER, Conformance
 from emulators.runpod import RunPodEmulator
 from emulators.runpod.cards import CARDS, DATA_CENTERS
 from emulators.runpod.specification import RUNPOD
@@ -226,6 +228,7 @@ def test_names_need_not_be_unique(call: Caller) -> None:
         ({"env": {"A": 1}}, ["$.env.A: value must be a string"]),
         ({"ports": [8000]}, ["$.ports[0]: value must be a string"]),
         ({"name": ""}, ["$.name: '' does not match '.+'"]),
+        ({"args": "say 'hi"}, ["$.args: value is not a command line: No closing quotation"]),
         ({"mounts": {"persistent": {"size": 5, "path": "/x"}}}, ["$.mounts.persistent.size: minimum 10, got 5"]),
     ],
 )
@@ -440,10 +443,29 @@ def test_every_addition_to_the_file_has_a_source() -> None:
     assert [addition.place for addition in RUNPOD.additions if not addition.source] == []
 
 
-def test_an_emulator_fails_its_test_when_a_request_breaks_the_file() -> None:
-    """Skipped where RunPod's OpenAPI file is absent: then no emulated RunPod is checked."""
+@pytest.fixture
+def openapi_file() -> dict[str, Any]:
+    """Without it this is where a run of the tests says so."""
     if reason := Conformance(RUNPOD).skipped:
-        pytest.skip(reason)
-    complaint = "GET /v2/pods -> 200: no parameter name: it is ignored"
-    with pytest.raises(AssertionError, match=complaint), RunPodEmulator() as cloud:
+        pytest.skip(f"nothing that passed through an emulated RunPod was checked: {reason}")
+    return json.loads((FOLDER / RUNPOD.file).read_text())
+
+
+def test_every_route_of_the_control_plane_is_in_the_file(openapi_file: Any, cloud: RunPodEmulator) -> None:
+    known = {(method.upper(), path) for path, methods in openapi_file["paths"].items() for method in methods}
+    routes = {(route.method, route.path) for route in cloud.routes() if route.path.startswith("/v2/")}
+    assert len(routes) > 15
+    assert routes - known == set()
+
+
+@pytest.mark.usefixtures("openapi_file")
+@pytest.mark.parametrize("do", ["list-lag", "truncated", "unknown-enum", "reset"])
+def test_an_emulator_fails_its_test_when_a_request_breaks_the_file_whatever_it_answers(do: str) -> None:
+    cloud = RunPodEmulator(misbehave=[{"do": do, "when": "after"}])
+    with pytest.raises(AssertionError, match="GET /v2/pods -> 200: no parameter name: it is ignored"), cloud:
+        ask_for_a_filter(cloud)
+
+
+def ask_for_a_filter(cloud: RunPodEmulator) -> None:
+    with suppress(httpx.TransportError):
         Caller(cloud)("GET", "/pods?name=a")

@@ -1,6 +1,5 @@
 """The emulated RunPod has serverless endpoints and volumes with the rules, traps and limits of the real one."""
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,8 +8,9 @@ import httpx
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from emulated_runpod import until
 from emulators.runpod import RunPodEmulator
-from emulators.s3 import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+from emulators.runpod.s3 import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 
 BALANCED: dict[str, Any] = {
     "name": "e",
@@ -38,15 +38,6 @@ def ask(cloud: RunPodEmulator, method: str, path: str, body: Any = None) -> http
 
 def make(cloud: RunPodEmulator, body: Any) -> httpx.Response:
     return ask(cloud, "POST", "/v2/serverless", body)
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    give_up_at = time.monotonic() + 20
-    while time.monotonic() < give_up_at:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not come to pass")
 
 
 @pytest.mark.parametrize(
@@ -97,15 +88,25 @@ def test_a_worker_that_never_answers_is_ended_after_eight_minutes(cloud: RunPodE
     assert ask(cloud, "GET", f"/v2/serverless/{endpoint['id']}/workers").json()["workers"] == []
 
 
+def test_without_money_its_workers_are_ended_and_none_is_woken() -> None:
+    with RunPodEmulator(balance_usd=1) as cloud:
+        endpoint = make(cloud, {**BALANCED, "workers": {"min": 1}}).json()
+        cloud.clock.advance(3600)
+        cloud.bill()
+        assert ask(cloud, "GET", f"/lb/{endpoint['id']}/health").status_code == 400
+        assert ask(cloud, "GET", f"/v2/serverless/{endpoint['id']}/workers").json()["workers"] == []
+        assert cloud.billing.usd_per_hour() == 0
+
+
 def test_without_a_health_port_a_worker_stays_unready() -> None:
     with RunPodEmulator(engine="stub", boot_s=0) as cloud:
         deaf = make(cloud, {**BALANCED, "env": {"PORT": "8000", "HEALTH_CHECK_PATH": "/health"}}).json()
         heard = make(cloud, BALANCED).json()
         for endpoint in (deaf, heard):
             ask(cloud, "GET", f"/lb/{endpoint['id']}/health")
-        until(lambda: ask(cloud, "GET", f"/lb/{heard['id']}/health").status_code == 200)
+        until(lambda: ask(cloud, "GET", f"/lb/{heard['id']}/health").status_code == 200, 20)
         listening = next(iter(cloud.endpoints)).workers.values()
-        until(lambda: all(worker.container and worker.container.port for worker in listening))
+        until(lambda: all(worker.container and worker.container.port for worker in listening), 20)
         assert ask(cloud, "GET", f"/lb/{deaf['id']}/health").status_code == 502
 
 

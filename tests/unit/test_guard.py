@@ -7,7 +7,7 @@ from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.guard import LINGER_S, TURN_S, run
 from gpu_cli.fleet.guard_process import guard_lives, lock_path
-from gpu_cli.locks import Lock
+from gpu_cli.locks import Lock, released
 
 
 class Turns(Event):
@@ -55,3 +55,39 @@ def test_the_guard_stays_as_long_as_something_lives(tmp_path: Path) -> None:
         run(fleet, Turns(clock, 30))
         assert clock.now() - NOW == 30 * TURN_S
         assert [one.state for one in fleet.store.live()] == [State.BOOTING]
+
+
+def test_the_guard_stays_while_the_record_cannot_be_read(tmp_path: Path) -> None:
+    clock = FakeClock()
+    fleet = make_fleet(tmp_path, clock=clock)
+    connection = fleet.store._open_connection()
+    connection.execute("ALTER TABLE deployments RENAME TO locked")
+
+    def readable_again() -> None:
+        if clock.now() == NOW + 60:
+            connection.execute("ALTER TABLE locked RENAME TO deployments")
+
+    clock.on_sleep = readable_again
+    with closing(fleet.store):
+        run(fleet, Turns(clock, 1000))
+    assert 60 <= clock.now() - NOW - LINGER_S + TURN_S <= 60 + 2 * TURN_S
+
+
+def test_a_guard_that_is_told_to_go_makes_room_at_once(tmp_path: Path) -> None:
+    fleet = make_fleet(tmp_path, clock=FakeClock())
+    fleet.store.add(deployment(state=State.BOOTING, endpoint=""))
+    with closing(fleet.store):
+        run(fleet, Turns(FakeClock(), 2))
+    assert not guard_lives(fleet.paths)
+
+
+def test_the_guard_leaves_alone_what_its_launcher_is_making(tmp_path: Path) -> None:
+    clock, cloud = FakeClock(), Cloud()
+    fleet = make_fleet(tmp_path, cloud, clock)
+    fleet.store.add(deployment(state=State.LAUNCHING, resource_id="", endpoint="", ready_at=None, tied=True))
+    cloud.add("gpu-tiny-1")
+    with closing(fleet.store), released(fleet.launch_lock("tiny")) as lock:
+        assert lock.try_acquire()
+        run(fleet, Turns(clock, 30))
+        assert [one.state for one in fleet.store.live()] == [State.LAUNCHING]
+    assert (list(cloud.resources), cloud.terminated) == (["gpu-tiny-1"], [])

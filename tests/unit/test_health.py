@@ -116,6 +116,15 @@ def test_a_host_that_shows_no_progress_is_given_up_for_another_one(
     assert BOOT_DEADLINE_S <= clock.now() - NOW < BOOT_DEADLINE_S + 10
 
 
+def test_a_host_that_prints_what_its_command_says_is_not_given_up_whatever_the_cloud_calls_it(
+    cloud: Cloud, wait: Callable[..., Watched]
+) -> None:
+    cloud.boots = [Boot(False, "HIBERNATING")]
+    cloud.logged = ["Starting to load model"]
+    watched = wait(healthy_after_s=BOOT_DEADLINE_S + 300)
+    assert watched.stages == ["boot", "load", "healthy", "canary"]
+
+
 def test_a_host_that_still_pulls_is_waited_for(cloud: Cloud, clock: FakeClock, wait: Callable[..., Watched]) -> None:
     layers = 400
     cloud.boots = [Boot(False, f"layer {layer}") for layer in range(layers)] + [Boot(True, "", 1.0)]

@@ -209,12 +209,30 @@ def test_a_key_that_no_header_can_hold_is_not_quoted(client: Http) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_what_a_cloud_echoes_can_be_masked_but_not_what_is_too_short_to_be_secret() -> None:
-    answer = Answer(get("http://x/"), 422, "", "bad: hf_abcdefgh at port 8000")
-    assert answer.masking(["hf_abcdefgh", "8000", ""]).text == "bad: *** at port 8000"
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"ALL_PROXY": "socks5://me:secret@127.0.0.1:1"},
+        {"HTTPS_PROXY": "gopher://me:secret@127.0.0.1:1"},
+        {"HTTP_PROXY": "http://me:secret@127.0.0.1:port"},
+        {"SSL_CERT_FILE": "/nowhere/secret.pem"},
+    ],
+    ids=lambda environ: next(iter(environ)),
+)
+def test_an_environment_that_cannot_be_used_is_no_crash_and_not_quoted(
+    environ: dict[str, str], client: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ProviderUnavailable, match="proxy or certificates") as caught:
+        client.once(post("http://127.0.0.1:9/"))
+    assert not isinstance(caught.value, OutcomeUnknown)
+    assert next(iter(environ)).replace("HTTP_", "HTTPS_") in caught.value.hint
+    assert "secret" not in f"{caught.value!r}"
 
 
-def test_a_request_in_a_log_shows_neither_key_nor_body() -> None:
-    shown = repr(Request("POST", "http://x/", KEY, body={"env": {"HF_TOKEN": "hf_abcdefgh"}}))
+def test_what_is_sent_and_answered_shows_in_a_log_neither_key_nor_body() -> None:
+    request = Request("POST", "http://x/", KEY, body={"env": {"HF_TOKEN": "hf_abcdefgh"}})
+    shown = repr(Answer(request, 201, "application/json", '{"env": {"HF_TOKEN": "hf_abcdefgh"}}'))
     assert KEY.reveal() not in shown
     assert "hf_" not in shown

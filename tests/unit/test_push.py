@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from emulators.s3 import ACCESS_KEY_ID, S3, SECRET_ACCESS_KEY, Call, no_fault
+from emulators.runpod.s3 import ACCESS_KEY_ID, S3, SECRET_ACCESS_KEY, Call, no_fault
 from emulators.server import Server
 from hub_emulator import COMMIT, HubEmulator, Repository, running_hub
 from hypothesis import given
@@ -219,6 +219,7 @@ def test_what_this_machine_has_is_not_downloaded(pushed: Push, hub: HubEmulator,
     kept.mkdir(parents=True)
     (kept / WEIGHTS).write_bytes(files[WEIGHTS])
     (kept / "tokenizer.json").write_bytes(b"another size")
+    (kept / "config.json").mkdir()
     pushed(environ={"HF_HOME": str(tmp_path)})
     assert WEIGHTS not in hub.files_asked
     assert "tokenizer.json" in hub.files_asked
@@ -252,6 +253,23 @@ def test_another_key_is_refused_as_a_matter_of_credentials(hub: HubEmulator, buc
         push(MODEL, "main", VOLUME, other, hub.environ, Silent())
     assert failure.value.exit_status is Exit.CREDENTIALS
     assert SECRET_ACCESS_KEY not in failure.value.message
+
+
+def test_a_wrong_clock_is_told_as_such(pushed: Push, s3: S3) -> None:
+    s3.fault = lambda call: "403 RequestTimeTooSkewed" if call.operation == "PutObject" else ""
+    with pytest.raises(UserError, match="clock is wrong") as failure:
+        pushed()
+    assert failure.value.code == "clock-skew"
+
+
+def test_what_the_user_has_of_amazon_does_not_matter(
+    pushed: Push, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text("[profile other]\ns3 =\n  use_accelerate_endpoint = true\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for profile in ("other", "missing"):
+        monkeypatch.setenv("AWS_PROFILE", profile)
+        pushed()
 
 
 def test_an_address_that_does_not_answer_is_told_as_such(hub: HubEmulator, bucket: Bucket) -> None:

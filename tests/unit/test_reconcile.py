@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.reconcile import ABANDONED, BROKEN, look, settle, why_end
 from gpu_cli.fleet.stops import GUARD_GRACE_S
-from gpu_providers.base import ResourceState
+from gpu_providers.base import Kind, ResourceState
 from gpu_providers.errors import ProviderUnavailable
 
 
@@ -97,7 +98,7 @@ def test_a_start_that_its_launcher_watches_is_left_to_the_launcher(fleet: Fleet)
     assert look(fleet, starting) == (starting, None)
     assert why_end(fleet, starting, None) == ""
     lock.release()
-    assert why_end(fleet, starting, ResourceState.RUNNING) == ABANDONED
+    assert why_end(fleet, starting, Cloud().add("gpu-tiny-1")) == ABANDONED
     assert look(fleet, starting)[0].state is State.FAILED
 
 
@@ -105,7 +106,8 @@ def test_a_start_that_its_launcher_watches_is_left_to_the_launcher(fleet: Fleet)
     ("changes", "state", "after_s", "why"),
     [
         ({}, ResourceState.RUNNING, 10, ""),
-        ({}, ResourceState.BROKEN, 10, BROKEN),
+        ({}, ResourceState.BROKEN, 10, "cloud says: EXITED"),
+        ({"kind": Kind.PROCESS}, ResourceState.BROKEN, 10, BROKEN),
         ({}, None, 3600, "deadline"),
         ({"budget_usd": 1.0}, ResourceState.RUNNING, 1801, "budget"),
         ({"state": State.LOADING}, ResourceState.RUNNING, 1801, ""),
@@ -123,14 +125,15 @@ def test_why_something_has_to_end(
     clock.time = NOW + after_s
     known = deployment(**{"state": State.READY, **changes})  # type: ignore[arg-type]
     fleet.store.add(known)
-    assert why_end(fleet, known, state) == why
+    resource = replace(Cloud().add(known.resource_name, state), detail="EXITED") if state else None
+    assert why_end(fleet, known, resource) == why
 
 
 def test_a_launcher_that_got_done_since_the_record_was_read_has_not_been_killed(fleet: Fleet) -> None:
     loading = deployment(state=State.LOADING, tied=True)
     fleet.store.add(loading)
     fleet.store.move(loading, State.READY, at=NOW, tied=False)
-    assert why_end(fleet, loading, ResourceState.RUNNING) == ""
+    assert why_end(fleet, loading, Cloud().add("gpu-tiny-1")) == ""
 
 
 def test_settling_without_a_guard_ends_what_is_overdue(fleet: Fleet, cloud: Cloud, clock: FakeClock) -> None:

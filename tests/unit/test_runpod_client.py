@@ -27,8 +27,9 @@ from gpu_providers.errors import (
     RateLimited,
 )
 from gpu_providers.http import Http
-from gpu_providers.runpod import log_lines, parsing
-from gpu_providers.runpod.client import LogLine, RunPodClient
+from gpu_providers.runpod import log_lines, values
+from gpu_providers.runpod.client import RunPodClient
+from gpu_providers.runpod.log_lines import LogLine, LogQuery
 
 KEY = Secret("rpa_0123456789abcdef")
 BODY = {"name": "gpu-x-12345678", "env": {"HF_TOKEN": "hf_abcdefghijkl", "PORT": "8000"}}
@@ -67,12 +68,12 @@ CALLS: dict[str, tuple[Callable[[RunPodClient], Any], Reply, tuple[str, str, dic
     "create_volume": (lambda c: c.create_volume(BODY), said({"id": "v1"}, 201), ("POST", "/v2/network-volumes", {})),
     "delete_volume": (lambda c: c.delete_volume("v1"), Reply(204), ("DELETE", "/v2/network-volumes/v1", {})),
     "pod_logs": (
-        lambda c: list(c.pod_logs("p1", source="system", tail=7)),
+        lambda c: list(c.pod_logs("p1", LogQuery(source="system", tail=7))),
         Reply(200, "", {"Content-Type": "text/event-stream"}),
         ("GET", "/v2/pods/p1/logs", {"source": "system", "tail": "7"}),
     ),
     "worker_logs": (
-        lambda c: list(c.worker_logs("e1", "w1", since="2026-11-21T00:00:00Z")),
+        lambda c: list(c.worker_logs("e1", "w1", LogQuery(since="2026-11-21T00:00:00Z"))),
         Reply(200, "", {"Content-Type": "text/event-stream"}),
         ("GET", "/v2/serverless/e1/workers/w1/logs", {"since": "2026-11-21T00:00:00Z"}),
     ),
@@ -317,7 +318,7 @@ def listeners() -> list[threading.Thread]:
 
 def test_a_log_line_says_when_who_and_what() -> None:
     with ScriptedServer(stream(event(1, "loaded: 100%") + event(2, "start container", "system"), stay_s=0)) as cloud:
-        lines = list(client(cloud).pod_logs("p1"))
+        lines = list(client(cloud).pod_logs("p1", LogQuery()))
     assert lines == [
         LogLine("2026-11-21T12:00:01.123456789Z", "container", "loaded: 100%"),
         LogLine("2026-11-21T12:00:02.123456789Z", "system", "start container"),
@@ -327,44 +328,44 @@ def test_a_log_line_says_when_who_and_what() -> None:
 def test_a_stream_without_end_is_left_when_its_backlog_has_been_read(hasty: None) -> None:
     began = time.monotonic()
     with ScriptedServer(stream(event(1, "a") + event(2, "b"))) as cloud:
-        assert [line.line for line in client(cloud).pod_logs("p1")] == ["a", "b"]
+        assert [line.line for line in client(cloud).pod_logs("p1", LogQuery())] == ["a", "b"]
     assert time.monotonic() - began < 2
 
 
 def test_a_keepalive_is_the_end_of_the_backlog() -> None:
     began = time.monotonic()
     with ScriptedServer(stream(event(1, "a") + ": keepalive\n\n")) as cloud:
-        assert [line.line for line in client(cloud).pod_logs("p1")] == ["a"]
+        assert [line.line for line in client(cloud).pod_logs("p1", LogQuery())] == ["a"]
     assert time.monotonic() - began < event_stream.QUIET_S
 
 
 def test_a_log_that_goes_on_ends_with_the_lines_that_were_asked_for() -> None:
     began = time.monotonic()
     with ScriptedServer(stream("".join(event(number, str(number)) for number in range(5)))) as cloud:
-        assert [line.line for line in client(cloud).pod_logs("p1", tail=3)] == ["0", "1", "2"]
+        assert [line.line for line in client(cloud).pod_logs("p1", LogQuery(tail=3))] == ["0", "1", "2"]
     assert time.monotonic() - began < event_stream.QUIET_S
 
 
 def test_a_silent_stream_is_left(hasty: None) -> None:
     with ScriptedServer(stream("")) as cloud:
-        assert list(client(cloud).pod_logs("p1")) == []
+        assert list(client(cloud).pod_logs("p1", LogQuery())) == []
 
 
 def test_a_log_that_is_slow_to_be_opened_is_waited_for(hasty: None) -> None:
     with ScriptedServer(stream(event(1, "a"), delay_s=0.6)) as cloud:
-        assert [line.line for line in client(cloud).pod_logs("p1")] == ["a"]
+        assert [line.line for line in client(cloud).pod_logs("p1", LogQuery())] == ["a"]
 
 
 def test_a_log_that_is_not_even_opened_is_given_up_after_the_time_to_read() -> None:
     began = time.monotonic()
     with ScriptedServer(stream("", delay_s=30)) as cloud, pytest.raises(ProviderUnavailable, match="no answer in time"):
-        list(client(cloud).pod_logs("p1", read_s=0.3))
+        list(client(cloud).pod_logs("p1", LogQuery(read_s=0.3)))
     assert time.monotonic() - began < 2
 
 
 def test_a_log_that_was_left_leaves_no_connection_behind(hasty: None) -> None:
     with ScriptedServer(stream(event(1, "a"))) as cloud:
-        list(client(cloud).pod_logs("p1"))
+        list(client(cloud).pod_logs("p1", LogQuery()))
         deadline = time.monotonic() + 5
         while listeners() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -374,7 +375,8 @@ def test_a_log_that_was_left_leaves_no_connection_behind(hasty: None) -> None:
 def test_following_goes_on_until_stop(hasty: None) -> None:
     seen: list[str] = []
     with ScriptedServer(stream(event(1, "a") + ": keepalive\n\n" + event(2, "b"))) as cloud:
-        seen.extend(line.line for line in client(cloud).pod_logs("p1", follow=True, stop=lambda: len(seen) == 2))
+        query = LogQuery(follow=True, stop=lambda: len(seen) == 2)
+        seen.extend(line.line for line in client(cloud).pod_logs("p1", query))
     assert seen == ["a", "b"]
 
 
@@ -382,7 +384,8 @@ def test_following_resumes_a_stream_that_ended_where_it_was() -> None:
     seen: list[str] = []
     broken = stream(event(1, "a") + event(2, "b"), stay_s=0)
     with ScriptedServer(broken, RESET, stream(event(2, "b") + event(3, "c"))) as cloud:
-        seen.extend(line.line for line in client(cloud).pod_logs("p1", follow=True, stop=lambda: len(seen) == 3))
+        query = LogQuery(follow=True, stop=lambda: len(seen) == 3)
+        seen.extend(line.line for line in client(cloud).pod_logs("p1", query))
     assert seen == ["a", "b", "c"]
     last = "2026-11-21T12:00:02.123456789Z/000000000002"
     assert [asked.headers.get("last-event-id") for asked in cloud.asked] == [None, last, last]
@@ -394,30 +397,35 @@ def test_following_ends_when_the_pod_is_gone() -> None:
         ScriptedServer(stream(event(1, "a"), stay_s=0), problem(404, "pod not found")) as cloud,
         pytest.raises(NotFound),
     ):
-        lines.extend(client(cloud).pod_logs("p1", follow=True))
+        lines.extend(client(cloud).pod_logs("p1", LogQuery(follow=True)))
 
 
 def test_following_a_cloud_that_stays_away_is_given_up() -> None:
     replies = [RESET] * (log_lines.FAILURES + 1)
     with ScriptedServer(*replies) as cloud, pytest.raises(ProviderUnavailable):
-        list(client(cloud).pod_logs("p1", follow=True))
+        list(client(cloud).pod_logs("p1", LogQuery(follow=True)))
 
 
 def test_a_log_of_a_pod_that_is_gone_is_not_found() -> None:
     with ScriptedServer(problem(404, "pod not found")) as cloud, pytest.raises(NotFound):
-        list(client(cloud).pod_logs("p1"))
+        list(client(cloud).pod_logs("p1", LogQuery()))
+
+
+def test_a_web_page_is_not_a_log_without_lines() -> None:
+    with ScriptedServer(PAGE) as cloud, pytest.raises(ProviderUnavailable, match="not one of RunPod's API"):
+        list(client(cloud).pod_logs("p1", LogQuery()))
 
 
 def test_a_log_cannot_be_asked_for_more_lines_than_runpod_gives() -> None:
     with ScriptedServer(stream("", stay_s=0)) as cloud:
-        list(client(cloud).pod_logs("p1", tail=100_000))
+        list(client(cloud).pod_logs("p1", LogQuery(tail=100_000)))
     assert cloud.asked[0].query == {"tail": "5000"}
 
 
 def test_an_event_that_is_no_json_is_a_line_all_the_same() -> None:
     text = "id: 2026-11-21T12:00:01Z/1\ndata: plain text\n\ndata: two\ndata: parts\n\n"
     with ScriptedServer(stream(text, stay_s=0)) as cloud:
-        lines = list(client(cloud).pod_logs("p1"))
+        lines = list(client(cloud).pod_logs("p1", LogQuery()))
     assert lines[0] == LogLine("2026-11-21T12:00:01Z", "", "plain text")
     assert lines[1].line == "two\nparts"
 
@@ -431,7 +439,7 @@ def test_an_event_that_is_no_json_is_a_line_all_the_same() -> None:
      ([1], None), ("nan", None), (float("inf"), None), (10**400, None)],
 )  # fmt: skip
 def test_a_number_may_be_written_as_text(value: object, read: float | None) -> None:
-    assert parsing.number(value) == read
+    assert values.number(value) == read
 
 
 @pytest.mark.parametrize(
@@ -440,14 +448,14 @@ def test_a_number_may_be_written_as_text(value: object, read: float | None) -> N
      "2026-08-20 06:16:19.436 +0000 UTC", "2026-08-20 08:16:19.436 +0200 CEST", "2026-08-20T06:16:19.436"],
 )  # fmt: skip
 def test_a_moment_is_read_in_every_form_that_runpod_writes(text: str) -> None:
-    found = parsing.moment(text)
+    found = values.moment(text)
     assert found is not None
     assert found.isoformat() == "2026-08-20T06:16:19.436000+00:00"
 
 
 @given(st.text() | st.none() | st.integers() | st.datetimes().map(str))
 def test_nothing_that_stands_for_a_moment_breaks_the_reading(value: object) -> None:
-    found = parsing.moment(value)
+    found = values.moment(value)
     assert found is None or found.tzinfo is not None
 
 

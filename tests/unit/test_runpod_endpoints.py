@@ -12,7 +12,7 @@ from emulators.runpod import RunPodEmulator
 from runpod_account import H100, IMAGE, RTX_4090, offer_of, pod_request, provider_at
 
 from gpu_providers.base import Kind, LaunchRequest, Offer, Resource, ResourceState, Search, Secret
-from gpu_providers.errors import CommandCrashed, CreateUnknown, InvalidRequest, NotFound
+from gpu_providers.errors import CommandCrashed, CreateUnknown, InvalidRequest, NotFound, ProviderUnavailable
 from gpu_providers.runpod import marks
 from gpu_providers.runpod.provider import RunPodProvider
 
@@ -264,6 +264,25 @@ def test_somebody_elses_endpoint_is_not_touched(cloud: RunPodEmulator, provider:
     assert httpx.post(f"{cloud.url}/v2/serverless", json=body, headers=headers).status_code == 201
     assert provider.list_resources() == []
     assert provider.find(NAME) is None
+
+
+def test_our_endpoint_is_found_by_its_name_although_its_environment_is_not_shown(
+    cloud: RunPodEmulator, provider: RunPodProvider
+) -> None:
+    made = provider.launch(request_for(provider))
+    cloud.misbehave({"do": "missing-fields", "fields": ["env"], "call": "list"})
+    found = provider.find(NAME)
+    assert found is not None
+    assert found.resource_id == made.resource_id
+
+
+def test_an_endpoint_without_its_id_is_no_answer_and_never_seems_gone(
+    cloud: RunPodEmulator, provider: RunPodProvider
+) -> None:
+    provider.launch(request_for(provider))
+    cloud.misbehave({"do": "missing-fields", "fields": ["id"], "call": "list"})
+    with pytest.raises(ProviderUnavailable, match="without its id"):
+        provider.find(NAME)
 
 
 def test_a_name_that_runpod_adds_to_is_still_ours() -> None:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_providers.errors import InvalidRequest
-from gpu_providers.runpod.names import COMMUNITY, SECURE, SERVERLESS, OfferId, Pool, gpu_of, pool_of
+from gpu_providers.gpus import canonical
+from gpu_providers.runpod.names import COMMUNITY, SECURE, SERVERLESS, OfferId, Pool, pool_of
 
 # https://docs.runpod.io/references/gpu-types, with the memory in GB that the catalogue gives
 CARDS = {
@@ -56,7 +57,7 @@ CARDS = {
 @pytest.mark.parametrize(("sold", "name"), CARDS.items(), ids=[gpu_id for gpu_id, _ in CARDS])
 def test_a_card_of_the_catalogue_has_our_name(sold: tuple[str, int], name: str) -> None:
     gpu_id, memory_gb = sold
-    for gpu in (gpu_of(gpu_id, memory_gb), gpu_of(gpu_id)):
+    for gpu in (canonical(gpu_id, memory_gb), canonical(gpu_id)):
         assert gpu is not None
         assert gpu.name == name
 
@@ -70,12 +71,12 @@ def test_a_card_of_the_catalogue_has_our_name(sold: tuple[str, int], name: str) 
     ],
 )
 def test_a_slice_of_a_card_is_not_taken_for_the_card(gpu_id: str, memory_gb: float) -> None:
-    assert gpu_of(gpu_id, memory_gb) is None
+    assert canonical(gpu_id, memory_gb) is None
 
 
 @pytest.mark.parametrize("gpu_id", ["NVIDIA GeForce RTX 3070", "NVIDIA RTX A2000", "NVIDIA Rubin CPX", "unknown", ""])
 def test_a_card_that_we_do_not_know_has_no_name(gpu_id: str) -> None:
-    assert gpu_of(gpu_id, 8) is None
+    assert canonical(gpu_id, 8) is None
 
 
 def test_an_offer_id_reads_as_what_it_buys() -> None:

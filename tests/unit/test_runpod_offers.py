@@ -177,6 +177,12 @@ def test_no_count_is_offered_that_no_machine_has(catalogue: Catalogue) -> None:
     ]
 
 
+def test_a_card_without_a_pool_is_no_offer_of_serverless(catalogue: Catalogue) -> None:
+    cards = [card(price={"serverless": 1.1}, pool="ADA_24"), card(id=H100, memory=80, price={"serverless": 4.2})]
+    offers = catalogue(cards).offers(Search(kind=Kind.SERVERLESS))
+    assert sorted(offer.offer_id for offer in offers) == [f"runpod-serverless-{n}x{RTX_4090}" for n in (1, 2, 4, 8)]
+
+
 def test_only_hosts_whose_driver_is_new_enough_are_asked_for(provider: RunPodProvider) -> None:
     old = "NVIDIA RTX A6000"
     assert offer_of(provider, old, min_cuda_version="12.8")

@@ -7,23 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_providers.errors import InvalidRequest
-from gpu_providers.runpod.options import Cloud, Options, disk_gb, parse_options
+from gpu_providers.runpod.names import COMMUNITY, SECURE
+from gpu_providers.runpod.options import Options, disk_gb, parse_options
 
 
 def test_a_recipe_that_says_nothing_gets_the_secure_cloud_anywhere() -> None:
     assert parse_options({}) == Options()
-    assert parse_options({}).clouds == (Cloud.SECURE,)
+    assert parse_options({}).clouds == (SECURE,)
 
 
 @pytest.mark.parametrize(
     ("word", "clouds"),
     [
-        ("secure", (Cloud.SECURE,)),
-        ("community", (Cloud.COMMUNITY,)),
-        ("any", (Cloud.SECURE, Cloud.COMMUNITY)),
+        ("secure", (SECURE,)),
+        ("community", (COMMUNITY,)),
+        ("any", (SECURE, COMMUNITY)),
     ],
 )
-def test_the_community_cloud_is_used_only_when_the_recipe_says_so(word: str, clouds: tuple[Cloud, ...]) -> None:
+def test_the_community_cloud_is_used_only_when_the_recipe_says_so(word: str, clouds: tuple[str, ...]) -> None:
     assert parse_options({"cloud": word}).clouds == clouds
 
 
@@ -39,7 +40,7 @@ def test_every_option_arrives() -> None:
         "timeout": 900,
     }
     assert parse_options(said) == Options(
-        clouds=(Cloud.SECURE, Cloud.COMMUNITY),
+        clouds=(SECURE, COMMUNITY),
         regions=("EU-RO-1", "US-KS-2"),
         registry="cred-1",
         disk_gb=200,

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from emulators.runpod import RunPodEmulator
 from runpod_account import H100, IMAGE, RTX_4090, offer_of, pod_request, provider_at
+from scripted_server import Reply, ScriptedServer, problem
 
 from gpu_providers.base import Kind, ProviderContext, Resource, ResourceState, Secret
 from gpu_providers.errors import (
@@ -23,8 +24,9 @@ from gpu_providers.errors import (
     NoCapacity,
     NotFound,
     ProviderError,
+    ProviderUnavailable,
 )
-from gpu_providers.runpod.provider import RunPodProvider
+from gpu_providers.runpod.provider import POLL_VARIABLE, RunPodProvider
 
 
 @pytest.fixture
@@ -320,6 +322,29 @@ def test_following_brings_what_is_printed_later_and_every_line_once(tmp_path: Pa
     assert lines == [f"line {first + n}" for n in range(4)]
 
 
+def test_following_without_the_past_brings_only_what_comes(tmp_path: Path) -> None:
+    command = "for n in 1 2 3 4 5 6 7 8 9; do echo line $n; sleep 0.3; done; exec sleep 60"
+    with RunPodEmulator(engine="stub") as cloud:
+        provider = provider_at(cloud, tmp_path)
+        resource = launched(provider, entrypoint=("sh",), command=("-c", command))
+        eventually(lambda: "line 3" in provider.logs(resource.resource_id))
+        first = next(iter(provider.logs(resource.resource_id, tail=0, follow=True)))
+        provider.terminate(resource.resource_id)
+    assert int(first.removeprefix("line ")) > 3
+
+
+def test_following_a_pod_that_goes_ends_with_its_last_words(tmp_path: Path) -> None:
+    def stream(*lines: int, stay_s: float = 0.0) -> Reply:
+        said = [json.dumps({"ts": f"2026-11-21T12:00:0{n}Z", "source": "container", "line": f"{n}"}) for n in lines]
+        text = "".join(f"data: {line}\n\n" for line in said)
+        return Reply(200, text, {"Content-Type": "text/event-stream"}, stay_s=stay_s)
+
+    with ScriptedServer(stream(1), stream(1, stay_s=30), problem(404, "pod not found"), stream(1, 2)) as cloud:
+        environ = {"RUNPOD_API_KEY": "rpa_TEST", "GPU_RUNPOD_API_URL": f"{cloud.url}/v2", POLL_VARIABLE: "0.5"}
+        provider = RunPodProvider(ProviderContext(tmp_path, environ))
+        assert list(provider.logs("p1", follow=True)) == ["1", "2"]
+
+
 # What is ours
 
 
@@ -330,6 +355,28 @@ def test_somebodys_pod_is_not_touched_whatever_its_name(provider: RunPodProvider
     assert provider.find("gpu-of-somebody") is None
     assert provider.find("my-pod") is None
     assert provider.find("gpu-test-1") is None
+
+
+def test_our_pod_is_found_by_its_name_although_its_environment_is_not_shown(
+    provider: RunPodProvider, cloud: RunPodEmulator
+) -> None:
+    made = launched(provider)
+    by_hand(cloud, name="gpu-of-somebody")
+    cloud.misbehave({"do": "missing-fields", "fields": ["env"], "call": "list"})
+    found = provider.find("gpu-test-1")
+    assert found is not None
+    assert found.resource_id == made.resource_id
+    assert provider.list_resources() == [], "without its environment nothing proves that a pod is ours"
+
+
+def test_a_pod_without_its_id_is_no_answer_and_never_seems_gone(
+    provider: RunPodProvider, cloud: RunPodEmulator
+) -> None:
+    pod_id = launched(provider).resource_id
+    cloud.misbehave({"do": "missing-fields", "fields": ["id"]})
+    for ask in (lambda: provider.find("gpu-test-1"), lambda: provider.describe(pod_id), provider.list_resources):
+        with pytest.raises(ProviderUnavailable, match="without its id"):
+            ask()
 
 
 def test_a_name_is_found_whole_or_not_at_all(provider: RunPodProvider) -> None:

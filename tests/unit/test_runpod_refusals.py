@@ -272,6 +272,22 @@ def test_a_job_that_timed_out_is_the_fault_of_what_was_sent() -> None:
     assert type(refused(400, "job timed out after 1 retries")) is InvalidRequest
 
 
+# Secrets
+
+
+@pytest.mark.parametrize("secret", ["hf_abcdefghijkl", 'p"ss\\word', "pässwörter", "p&ss<word>", "two  words"])
+def test_a_secret_that_was_sent_is_not_repeated_however_it_is_quoted(secret: str) -> None:
+    for quoted in (secret, json.dumps(secret)):
+        document = {"title": "T", "detail": f"env: {quoted}!", "errors": [f"$: {quoted}"]}
+        message = refusal(answer(422, json.dumps(document)), ["hf_", secret, "8000"]).message
+        assert message.replace('"', "") == "RunPod answered 422 to POST: $: ***; env: ***!"
+
+
+def test_what_is_too_short_to_be_secret_stays_readable() -> None:
+    request = answer(422, json.dumps({"detail": "port 8000 is taken"}))
+    assert "port 8000 is taken" in refusal(request, ["8000", ""]).message
+
+
 # Tolerance
 
 

@@ -9,10 +9,11 @@ from emulators.runpod import RunPodEmulator
 from hypothesis import given
 from hypothesis import strategies as st
 from runpod_account import offer_of, pod_request, provider_at
+from scripted_server import ScriptedServer, said
 
 from gpu_cli.weights.bucket import Files
 from gpu_providers.base import ProviderContext, Volume
-from gpu_providers.errors import AuthError, CreateUnknown, InvalidRequest, RateLimited
+from gpu_providers.errors import AuthError, CreateUnknown, InvalidRequest, ProviderUnavailable, RateLimited
 from gpu_providers.runpod.provider import RunPodProvider
 from gpu_providers.runpod.volumes import usd_per_month
 
@@ -35,6 +36,22 @@ def test_a_volume_is_made_listed_and_deleted(provider: RunPodProvider, cloud: Ru
     provider.delete_volume(made.volume_id)
     assert provider.volumes() == []
     assert not any(one["alive"] for one in cloud.bill()["resources"])
+
+
+@pytest.mark.parametrize("size", ["100", "100.0", 100.0])
+def test_the_size_of_a_volume_may_be_text(size: object, tmp_path: Path) -> None:
+    volume = {"id": "v1", "name": "weights", "size": size, "dataCenter": "EU-RO-1", "type": "STANDARD"}
+    with ScriptedServer(said({"networkVolumes": [volume]})) as cloud:
+        environ = {"RUNPOD_API_KEY": "rpa_TEST", "GPU_RUNPOD_API_URL": f"{cloud.url}/v2"}
+        (found,) = RunPodProvider(ProviderContext(tmp_path, environ)).volumes()
+    assert (found.size_gb, found.price_usd_per_month) == (100, 7.0)
+
+
+def test_a_volume_without_its_id_is_no_answer(tmp_path: Path) -> None:
+    with ScriptedServer(said({"networkVolumes": [{"name": "weights"}]})) as cloud:
+        environ = {"RUNPOD_API_KEY": "rpa_TEST", "GPU_RUNPOD_API_URL": f"{cloud.url}/v2"}
+        with pytest.raises(ProviderUnavailable, match="without its id"):
+            RunPodProvider(ProviderContext(tmp_path, environ)).volumes()
 
 
 def test_a_volume_that_is_gone_is_deleted_with_success(provider: RunPodProvider) -> None:

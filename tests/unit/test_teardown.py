@@ -1,6 +1,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.teardown import VERIFY_DEADLINE_S, end_on_request, finish, tear_down
-from gpu_providers.errors import ProviderUnavailable, RateLimited
+from gpu_cli.fleet.teardown import LONGEST_PAUSE_S, VERIFY_DEADLINE_S, end_on_request, finish, tear_down
+from gpu_providers.errors import AuthError, ProviderError, ProviderUnavailable, RateLimited
 
 
 @pytest.fixture
@@ -95,6 +96,77 @@ def test_a_rate_limit_is_obeyed(fleet: Fleet, cloud: Cloud, clock: FakeClock) ->
     clock.on_sleep = mend
     tear_down(fleet, fleet.store.get(name), "idle")
     assert waits[0] == 45.0
+
+
+def test_patience_with_a_cloud_that_bills_meanwhile_has_an_end(fleet: Fleet, cloud: Cloud, clock: FakeClock) -> None:
+    name = running(fleet, cloud)
+    cloud.trouble = RateLimited("slow down", retry_after_s=86_400.0)
+    with pytest.raises(UserError, match="slow down"):
+        tear_down(fleet, fleet.store.get(name), "idle")
+    assert clock.now() - NOW <= VERIFY_DEADLINE_S + LONGEST_PAUSE_S
+
+
+def test_a_cloud_that_wants_no_pause_is_not_pestered(fleet: Fleet, cloud: Cloud, clock: FakeClock) -> None:
+    name = running(fleet, cloud)
+    cloud.trouble = RateLimited("slow down", retry_after_s=0.0)
+    waits: list[float] = []
+    clock.on_sleep = lambda: waits.append(clock.now() - NOW)
+    with pytest.raises(UserError):
+        tear_down(fleet, fleet.store.get(name), "idle")
+    assert waits[0] >= cloud.poll_interval_s
+
+
+@pytest.mark.parametrize("error", [ProviderUnavailable("500"), RateLimited("429", retry_after_s=9.0), AuthError("403")])
+def test_what_is_gone_is_gone_whatever_was_answered_to_its_end(
+    fleet: Fleet, cloud: Cloud, clock: FakeClock, error: ProviderError
+) -> None:
+    name = running(fleet, cloud)
+    terminate = cloud.terminate
+
+    def work_and_complain(resource_id: str) -> None:
+        terminate(resource_id)
+        raise error
+
+    cloud.terminate = work_and_complain  # type: ignore[method-assign]
+    assert tear_down(fleet, fleet.store.get(name), "idle").state is State.GONE
+    assert clock.now() == NOW
+
+
+def test_a_second_resource_of_the_name_is_ended_as_well(fleet: Fleet, cloud: Cloud) -> None:
+    name = running(fleet, cloud)
+    double = replace(cloud.resources[name], resource_id="id-double")
+    cloud.resources["double"] = double
+    cloud.find = lambda _: next(iter(cloud.resources.values()), None)  # type: ignore[method-assign]
+    tear_down(fleet, fleet.store.get(name), "idle")
+    assert cloud.resources == {}
+
+
+def test_a_list_that_cannot_be_had_does_not_unmake_the_end_that_is_proven(fleet: Fleet, cloud: Cloud) -> None:
+    name = running(fleet, cloud)
+
+    def refuse(_: str) -> None:
+        raise AuthError("this key may not list")
+
+    cloud.find = refuse  # type: ignore[method-assign]
+    assert tear_down(fleet, fleet.store.get(name), "idle").state is State.GONE
+
+
+def test_what_is_unknown_is_searched_for_until_the_lists_have_caught_up_with_this_moment(
+    fleet: Fleet, cloud: Cloud, clock: FakeClock
+) -> None:
+    cloud.list_lag_s = 30.0
+    fleet.store.add(deployment(state=State.LAUNCHING, resource_id=""))
+    clock.time += 120  # the cloud was busy, and the create was sent a moment ago
+    clock.on_sleep = lambda: cloud.add("gpu-tiny-1") if clock.now() >= NOW + 145 and not cloud.terminated else None
+    tear_down(fleet, fleet.store.get("gpu-tiny-1"), "interrupted")
+    assert cloud.terminated == ["id-gpu-tiny-1"]
+    assert cloud.resources == {}
+
+
+def test_for_what_no_cloud_was_asked_for_no_cloud_is_asked(fleet: Fleet, cloud: Cloud) -> None:
+    fleet.store.add(deployment(state=State.PLANNED, resource_id="", launched_at=None, ready_at=None))
+    cloud.trouble = AuthError("there is no key")
+    assert tear_down(fleet, fleet.store.get("gpu-tiny-1"), "interrupted").state is State.FAILED
 
 
 def test_a_resource_whose_id_never_reached_us_is_found_by_its_name(fleet: Fleet, cloud: Cloud) -> None:

@@ -19,6 +19,7 @@ from gpu_cli.planner.engine.engine_args import model_args
 from gpu_cli.planner.rank import Candidate
 from gpu_cli.recipe.schema import Recipe
 from gpu_cli.weights import fetcher
+from gpu_cli.weights.hub_cache import VOLUME_HOME
 from gpu_cli.weights.source import Scheme, Source
 from gpu_providers.base import Kind, LaunchRequest, Provider, Secret, VolumeStore
 
@@ -174,7 +175,7 @@ def volume_of(recipe: Recipe, provider: Provider) -> str:
 def hub_cache(recipe: Recipe, provider: Provider) -> Mapping[str, str]:
     """Hugging Face's cache is on the volume, if there is one."""
     if volume_of(recipe, provider) and isinstance(provider, VolumeStore):
-        return {"HF_HOME": f"{provider.volume_path}/huggingface"}
+        return {"HF_HOME": f"{provider.volume_path}/{VOLUME_HOME}"}
     return {}
 
 

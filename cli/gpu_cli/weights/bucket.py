@@ -5,6 +5,7 @@ https://docs.runpod.io/storage/s3-api
 """
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -191,9 +192,18 @@ class Files:
             ) from error
 
 
+_NOTHING_OF_AMAZON = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
+"""The user's AWS_PROFILE and ~/.aws are about another cloud: botocore's variables without their places."""
+
+
 def _connected(bucket: Bucket, answer_s: float) -> "S3Client":
     import boto3
     from botocore.config import Config
+    from botocore.session import Session
 
     config = Config(
         signature_version="s3v4",
@@ -206,7 +216,7 @@ def _connected(bucket: Bucket, answer_s: float) -> "S3Client":
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return boto3.client(
+    return boto3.Session(botocore_session=Session(_NOTHING_OF_AMAZON)).client(
         "s3",
         endpoint_url=bucket.endpoint_url,
         region_name=bucket.region,
@@ -223,6 +233,9 @@ def _status(error: "ClientError") -> int:
 def _refused(error: "ClientError", bucket: Bucket) -> UserError:
     said = error.response.get("Error", {})
     reason = f"{said.get('Code', _status(error))}: {said.get('Message', 'no reason given')}"
+    if said.get("Code") == "RequestTimeTooSkewed":
+        message = f"{bucket.endpoint_url} says that this machine's clock is wrong ({reason})"
+        return UserError(Exit.LAUNCH_FAILED, "clock-skew", message, hint="set the clock, and run it again")
     if _status(error) in (401, 403):
         message = f"{bucket.endpoint_url} refuses the S3 key ({reason})"
         return UserError(Exit.CREDENTIALS, "refused", message, hint="make another S3 key at the cloud, and set it")

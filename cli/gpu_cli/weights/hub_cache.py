@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-HUB_FOLDER = "huggingface/hub"
-"""Below the folder where a volume is mounted: HF_HOME is then that folder's `huggingface`."""
+VOLUME_HOME = "huggingface"
+"""What HF_HOME is on a volume, below the folder where that is mounted."""
+HUB_FOLDER = f"{VOLUME_HOME}/hub"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """The files of one commit of a model, in pieces: from this machine's cache, else from Hugging Face."""
 
+import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,19 +59,25 @@ class HubFiles:
         """`size` bytes of the file from `offset` on. Raises UserError."""
         if not size:
             return b""
-        kept = self.cache / self.layout.file(name)
-        if kept.is_file() and kept.stat().st_size == self.sizes[name]:
-            return _piece(kept, offset, size)
         try:
-            return self._download(name, offset, size)
+            return self._kept(name, offset, size) or self._download(name, offset, size)
         except (FileNotFoundError, NoSuchModel):
             raise _unreachable(f"{self.hub.url} does not have {name} of {self.layout.model} any more") from None
+
+    def _kept(self, name: str, offset: int, size: int) -> bytes:
+        """Nothing where this machine does not have all of the file."""
+        with suppress(OSError), (self.cache / self.layout.file(name)).open("rb") as file:
+            if os.fstat(file.fileno()).st_size == self.sizes[name]:
+                file.seek(offset)
+                return file.read(size)
+        return b""
 
     def _download(self, name: str, offset: int, size: int) -> bytes:
         import httpx
 
-        found, pause_s, why = bytearray(), PAUSE_S, ""
-        for _ in range(TRIES):
+        found, why = bytearray(), ""
+        for pause_s in (0.0, *(PAUSE_S * 2**again for again in range(TRIES - 1))):
+            time.sleep(pause_s)
             try:
                 for chunk in self._stream(name, offset + len(found), size - len(found)):
                     found += chunk
@@ -78,8 +86,6 @@ class HubFiles:
                 why = f"{len(found)} of {size} bytes came"
             except (httpx.TransportError, HubUnreachable) as error:
                 why = str(error) or type(error).__name__
-            time.sleep(pause_s)
-            pause_s *= 2
         raise _unreachable(f"{name} of {self.layout.model} did not arrive from {self.hub.url}: {why}")
 
     def _stream(self, name: str, offset: int, size: int) -> Iterator[bytes]:
@@ -96,12 +102,6 @@ def _check_range(response: "httpx.Response", url: str, offset: int, whole: bool)
     expected = f"bytes {offset}-"
     if not whole and not response.headers.get("Content-Range", "").startswith(expected):
         raise HubUnreachable(url, "it does not give parts of files")
-
-
-def _piece(path: Path, offset: int, size: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(size)
 
 
 def _commit(text: str) -> str:

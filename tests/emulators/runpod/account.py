@@ -43,6 +43,14 @@ class Account:
             return problem(401, "invalid bearer token")
         return None if _is_own(request, pod.id) else problem(403, "access denied")
 
+    def cannot_pay(self, gpu: str, hour_usd: float) -> Response | None:
+        """An hour's worth has to be there (docs, "Pods pricing"); what a 402 says was never recorded."""
+        rule = self._cloud.misbehaviour.take("no-funds", call="create", gpu=gpu)
+        balance_usd = self._cloud.billing.balance_usd()
+        if rule or balance_usd < hour_usd or balance_usd <= 0:
+            return problem(rule.status if rule and rule.status else 402, "Insufficient balance")
+        return None
+
     def _graphql(self, request: Request) -> Response:
         if request.bearer and request.bearer != self._cloud.key:
             return problem(401, "unauthorized")

@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..proxy import bad_gateway, forward
+from ..forwarding import bad_gateway, forward, real_silence_s
 from ..server import Request, Response, Route, json_response
 from .endpoints import Endpoint, Endpoints, Worker
 
@@ -54,8 +54,8 @@ class Balancer:
     def _forwarded(self, request: Request, worker: Worker) -> Response:
         port = worker.container.port if worker.container else None
         path = "/" + "/".join(request.path.split("/")[3:])
-        silence_s = SILENCE_S / self._cloud.clock.speed
-        response = forward(request, port, path, silence_s=silence_s) if port else bad_gateway()
+        patience_s = real_silence_s(SILENCE_S, self._cloud.clock)
+        response = forward(request, port, path, silence_s=patience_s) if port else bad_gateway()
         if isinstance(response.body, bytes):
             self._done(worker)
             return response

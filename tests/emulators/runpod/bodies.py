@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .command import check_args
+
 Check = Callable[[Any, str], list[str]]
 
 
@@ -98,7 +100,7 @@ def _missing(path: str, names: Sequence[str]) -> list[str]:
 CUDA_VERSION = string(pattern=r"\d+\.\d+")
 CONTAINER = {
     "image": string(),
-    "args": string(),
+    "args": check_args,
     "entrypoint": array(string()),
     "cmd": array(string()),
     "disk": integer(1),

@@ -9,37 +9,32 @@
 /_emulator/...          bill, state and misbehave
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ..cloud import Cloud
 from ..container_log import Log
-from ..container_spec import Boot
 from ..openapi import Conformance
-from ..proxy import Exposed, Proxy
 from ..server import Request, Response, Route
 from .account import Account
 from .answers import LARGEST_PAGE, problem, with_quota
 from .balancer import Balancer
-from .cards import Card
 from .catalogue import Catalogue
 from .endpoints import Endpoints
 from .logs import LogStreams
 from .pod_routes import PodRoutes
 from .pods import Pods
+from .proxy import Exposed, Proxy
 from .serverless import Serverless
 from .specification import RUNPOD
 from .volumes import Volumes
-
-BOOT_S = 0.2
-"""Of real time, unless told otherwise."""
 
 
 class RunPodEmulator(Cloud):
     """An account at RunPod with one key and some money.
 
-    `stock` sets levels by GPU id (see Catalogue); `boot_s` is how long an image is pulled, on the cloud's clock;
-    `page_size` how many items a list shows at once; `engine` what runs in containers (see engines.Engine).
+    `stock` sets levels by GPU id (see Catalogue); `page_size` is how many items a list shows at once; the rest is as
+    for every Cloud.
     """
 
     ENUM_FIELDS = ("status", "manufacturer", "availability", "cloud", "source")
@@ -52,18 +47,12 @@ class RunPodEmulator(Cloud):
     def __init__(
         self,
         *,
-        engine: str = "none",
-        speed: float = 1.0,
-        misbehave: Iterable[Mapping[str, Any]] = (),
         stock: Mapping[str, str] | None = None,
-        boot_s: float | None = None,
-        balance_usd: float = 100.0,
         page_size: int = LARGEST_PAGE,
-        port: int = 0,
+        **of_every_cloud: Any,
     ) -> None:
-        super().__init__(engine=engine, speed=speed, misbehave=misbehave, balance_usd=balance_usd, port=port)
+        super().__init__(**of_every_cloud)
         self.key = "rpa_EMULATED0ACCOUNT0KEY"
-        self.boot_s = BOOT_S * speed if boot_s is None else boot_s
         self.page_size = page_size
         self.conformance = Conformance(RUNPOD)
         self.catalogue = Catalogue(stock)
@@ -95,19 +84,6 @@ class RunPodEmulator(Cloud):
             "RUNPOD_API_KEY": self.key,
             **self.volumes.env,
         }
-
-    def boot_of(self, card: Card) -> Boot:
-        """How a host with such a card gets there, by the rules. Called under the lock, once for each container."""
-        rules = self.misbehaviour
-        line = rules.take("system-line", call="create", gpu=card.id)
-        late = rules.take("early-running", call="create", gpu=card.id)
-        crash = rules.take("crash-loop", call="create", gpu=card.id)
-        return Boot(
-            pull_s=late.seconds if late else self.boot_s,
-            dead=rules.take("never-boots", call="create", gpu=card.id) is not None,
-            fatal=(line.text,) if line else (),
-            crash_after_s=crash.seconds if crash else None,
-        )
 
     def stop(self) -> None:
         super().stop()

@@ -8,7 +8,8 @@ What the sources say, and this does:
   not exposed, stays unready (the same, golden path 14); an unready worker is ended after 8 minutes (docs, "Load
   balancing").
 - A worker that has had no request for `idleTimeout` is ended, down to `workers.min`.
-- Workers are billed from start to stop; throttled ones (no host is free) are not.
+- Workers are billed from start to stop; throttled ones (no host is free) are not. Without money they are ended, as
+  pods are (docs, "Billing", which says nothing of workers).
 """
 
 import http.client
@@ -20,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..container_spec import ContainerSpec
 from ..containers import Container
-from ..images import what_runs
 from .cards import DATA_CENTERS, Card
 from .catalogue import Wish
+from .command import what_runs
 from .pods import DISK_USD_PER_GB_HOUR
 
 if TYPE_CHECKING:
@@ -154,7 +155,9 @@ class Endpoints:
         self.scale(endpoint, more_requests=1)
 
     def scale(self, endpoint: Endpoint, more_requests: int = 0) -> None:
-        """Up, to what its requests, and so many more, need."""
+        """Up, to what its requests, and so many more, need, if there is money."""
+        if self._cloud.billing.balance_usd() <= 0:
+            return
         workers, requests = endpoint.body["workers"], more_requests
         requests += sum(worker.in_flight for worker in endpoint.workers.values())
         needed = math.ceil(requests / endpoint.body["scaling"].get("requestCount", 1))
@@ -162,11 +165,11 @@ class Endpoints:
             self._start(endpoint)
 
     def tick(self) -> None:
-        """Ends idle workers, and those that do not become ready."""
-        now = self._cloud.clock.now()
+        """Ends idle workers, those that do not become ready, and everything once the money is gone."""
+        now, broke = self._cloud.clock.now(), self._cloud.billing.balance_usd() <= 0
         for endpoint in self:
             for worker in list(endpoint.workers.values()):
-                if self._is_over(endpoint, worker, now):
+                if broke or self._is_over(endpoint, worker, now):
                     self._end(endpoint, worker)
             self.scale(endpoint)
 
@@ -177,7 +180,7 @@ class Endpoints:
                 worker.used_at, worker.ready = self._cloud.clock.now(), True
 
     def _is_over(self, endpoint: Endpoint, worker: Worker, now: float) -> bool:
-        workers = endpoint.body["workers"]
+        workers: Mapping[str, int] = endpoint.body["workers"]
         if worker.in_flight or len(endpoint.workers) <= workers["min"]:
             return False
         if worker.ready:
@@ -222,9 +225,7 @@ class Endpoints:
 
     def _run(self, endpoint: Endpoint, worker: Worker, card: Card) -> Container:
         body = endpoint.body
-        entrypoint, cmd = what_runs(
-            body["image"], entrypoint=body.get("entrypoint"), cmd=body.get("cmd"), args=body["args"]
-        )
+        entrypoint, cmd = what_runs(body)
         env = {
             **endpoint.env,
             "RUNPOD_POD_ID": worker.id,
@@ -235,11 +236,11 @@ class Endpoints:
         spec = ContainerSpec(worker.id, body["image"], entrypoint, cmd, env, endpoint.port)
         for volume in body["networkVolumes"][:1]:
             spec = self._cloud.volumes.mounted(spec, volume, VOLUME_PATH)
-        return self._cloud.run(spec, self._cloud.boot_of(card))
+        return self._cloud.run(spec, self._cloud.boot_of(card.id))
 
     def _usd_per_hour(self, endpoint: Endpoint, card: Card) -> float:
-        gpus = (card.price.serverless or 0.0) * endpoint.body["gpu"].get("count", 1)
-        return gpus + float(endpoint.body["disk"]) * DISK_USD_PER_GB_HOUR
+        gpu_count, disk_gb = int(endpoint.body["gpu"].get("count", 1)), int(endpoint.body["disk"])
+        return (card.price.serverless or 0.0) * gpu_count + disk_gb * DISK_USD_PER_GB_HOUR
 
 
 def _is_healthy(endpoint: Endpoint, container: Container) -> bool:

@@ -20,7 +20,8 @@ from datetime import datetime
 
 from ..clock import Clock
 from ..container_log import CONTAINER, SYSTEM, Log, LogLine
-from ..server import Request, Response, json_response
+from ..server import Request, Response
+from .answers import not_found, problem
 
 KEPT_S = 120.0
 """How long a log outlives its container, on the cloud's clock."""
@@ -87,11 +88,11 @@ class LogStreams:
     def handle(self, request: Request) -> Response:
         log = self._find(request)
         if log is None or (log.ended_s is not None and self._clock.now() - log.ended_s > KEPT_S):
-            return problem(404, "Not Found", "resource not found")
+            return not_found()
         try:
             asked = Asked.of(request)
         except ValueError as error:
-            return problem(422, "Unprocessable Entity", str(error))
+            return problem(422, str(error))
         return Response(200, self._frames(log, asked), HEADERS)
 
     def _frames(self, log: Log, asked: Asked) -> Iterator[bytes]:
@@ -122,13 +123,7 @@ def nanoseconds(timestamp: str) -> int:
     return int(second.timestamp()) * 10**9 + int((found[2] or "0").ljust(9, "0"))
 
 
-def require(condition: object, problem: str) -> None:
+def require(condition: object, complaint: str) -> None:
     """Raises ValueError unless the condition holds."""
     if not condition:
-        raise ValueError(problem)
-
-
-def problem(status: int, title: str, detail: str) -> Response:
-    """An error as API v2 has them (RFC 9457)."""
-    document = {"title": title, "status": status, "detail": detail}
-    return json_response(document, status, "application/problem+json")
+        raise ValueError(complaint)

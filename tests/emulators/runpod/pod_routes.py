@@ -59,12 +59,12 @@ class PodRoutes:
         card = self._cloud.catalogue.card(gpu["id"])
         if card is None:
             return problem(400, f"unknown GPU type {gpu['id']!r}")
-        if refusal := self._no_funds(card, body):
+        if refusal := self._cloud.account.cannot_pay(card.id, _usd_per_hour(card, body)):
             return refusal
         place = self._cloud.catalogue.place(card, self._wish(body)) if "count" in gpu else None
         if place is None or self._rule("no-capacity", call="create", gpu=card.id):
             return no_capacity()
-        pod = self._cloud.pods.create(body, card, place, self._cloud.boot_of(card), self._preempted_after_s(card))
+        pod = self._cloud.pods.create(body, card, place, self._cloud.boot_of(card.id), self._preempted_after_s(card))
         return json_response(self.as_json(pod), 201)
 
     def _malformed(self, body: Any) -> Response | None:
@@ -83,14 +83,6 @@ class PodRoutes:
             return invalid([f"$: additional properties {', '.join(map(repr, arrays))} not allowed"])
         if body.get("args", "").startswith("{") and self._rule("no-json-args", call="create"):
             return invalid(["$.args: value is not a command line"])
-        return None
-
-    def _no_funds(self, card: Card, body: Mapping[str, Any]) -> Response | None:
-        """An hour's worth has to be there (docs, "Pods pricing"); what a 402 says was never recorded."""
-        rule = self._rule("no-funds", call="create", gpu=card.id)
-        hour_usd = card.usd_per_hour(body.get("cloud", SECURE)) * body["gpu"].get("count", 1)
-        if rule or self._cloud.billing.balance_usd() < hour_usd:
-            return problem(rule.status if rule and rule.status else 402, "Insufficient balance")
         return None
 
     def _no_volume(self, body: Mapping[str, Any]) -> Response | None:
@@ -194,6 +186,10 @@ class PodRoutes:
             "startedAt": clock.timestamp(pod.started_at),
             "globalNetworking": {"enabled": False},
         }
+
+
+def _usd_per_hour(card: Card, body: Mapping[str, Any]) -> float:
+    return card.usd_per_hour(body.get("cloud", SECURE)) * int(body["gpu"].get("count", 1))
 
 
 def _runtime(pod: Pod) -> dict[str, Any] | None:

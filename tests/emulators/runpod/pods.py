@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..bill import HOURS_PER_MONTH
-from ..containers import Boot, Container, ContainerSpec
-from ..images import what_runs
+from ..container_spec import Boot, ContainerSpec
+from ..containers import Container
 from .cards import Card
+from .command import what_runs
 
 if TYPE_CHECKING:
     from .emulator import RunPodEmulator
@@ -219,9 +220,7 @@ class Pods:
 
     def _start(self, pod: Pod) -> None:
         body = pod.body
-        entrypoint, cmd = what_runs(
-            body["image"], entrypoint=body.get("entrypoint"), cmd=body.get("cmd"), args=body.get("args", "")
-        )
+        entrypoint, cmd = what_runs(body)
         port = pod.http_ports[0] if pod.http_ports else 0
         spec = ContainerSpec(pod.id, body["image"], entrypoint, cmd, pod.environ(), port)
         if pod.network_volume and self._cloud.volumes.get(pod.network_volume):

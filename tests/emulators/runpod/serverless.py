@@ -30,7 +30,7 @@ REQUEST_COUNT = bodies.fields(("type", "requestCount"), type=bodies.string(), re
 def scaling(value: Any, path: str) -> list[str]:
     """One of two shapes, told apart by their `type`."""
     kinds = {"QUEUE_DELAY": QUEUE_DELAY, "REQUEST_COUNT": REQUEST_COUNT}
-    kind = kinds.get(value.get("type")) if isinstance(value, dict) else None
+    kind = kinds.get(str(value.get("type"))) if isinstance(value, dict) else None
     return kind(value, path) if kind else [f"{path}.type: value must be one of 'QUEUE_DELAY', 'REQUEST_COUNT'"]
 
 
@@ -91,8 +91,8 @@ class Serverless:
         body = request.json()
         if refusal := _malformed(body) or self._contradiction(body):
             return refusal
-        if self._cloud.misbehaviour.take("no-funds", call="create") or self._cloud.billing.balance_usd() <= 0:
-            return problem(402, "Insufficient balance")
+        if refusal := self._cloud.account.cannot_pay(self._cloud.gpu_of(request), hour_usd=0.0):
+            return refusal
         return json_response(self.as_json(self._endpoints.create(body)), 201)
 
     def _contradiction(self, body: Mapping[str, Any]) -> Response | None:
@@ -142,11 +142,10 @@ class Serverless:
 
     def as_json(self, endpoint: Endpoint) -> dict[str, Any]:
         """The endpoint as the API shows it."""
-        cuda = {"allowedCudaVersions": [], "minCudaVersion": None}
         return {
             "id": endpoint.id,
             **endpoint.body,
-            "gpu": {**cuda, **endpoint.body["gpu"]},
+            "gpu": {"allowedCudaVersions": [], "minCudaVersion": None, **endpoint.body["gpu"]},
             "requestUrls": self._urls(endpoint),
             "createdAt": self._cloud.clock.timestamp(endpoint.created_at),
         }

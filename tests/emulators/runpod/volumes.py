@@ -10,20 +10,17 @@ the container was made; what is written there stays there.
 
 import re
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bill import HOURS_PER_MONTH
 from ..container_spec import ContainerSpec
-from ..s3 import ACCESS_KEY_ID, S3, SECRET_ACCESS_KEY
 from ..server import Request, Response, Route, json_response
 from . import bodies
 from .answers import invalid, not_found, page, problem
 from .cards import DATA_CENTERS
+from .s3 import ACCESS_KEY_ID, S3, SECRET_ACCESS_KEY
 
 if TYPE_CHECKING:
     from .emulator import RunPodEmulator
@@ -72,7 +69,6 @@ class Volumes:
         self.s3 = S3()
         self._cloud = cloud
         self._volumes: dict[str, Volume] = {}
-        self._mounted: list[Path] = []
 
     def __iter__(self) -> Iterator[Volume]:
         return iter(self._volumes.values())
@@ -82,13 +78,10 @@ class Volumes:
 
     def close(self) -> None:
         self.s3.close()
-        for folder in self._mounted:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def mounted(self, spec: ContainerSpec, id: str, path: str) -> ContainerSpec:  # noqa: A002
         """The container with the volume at that path."""
-        folder = Path(tempfile.mkdtemp(prefix=f"gpu-emulator-{id}-"))
-        self._mounted.append(folder)
+        folder = self._cloud.containers.new_folder(id)
         for key, content in self.s3.files(id).items():
             (folder / key).parent.mkdir(parents=True, exist_ok=True)
             (folder / key).write_bytes(content)

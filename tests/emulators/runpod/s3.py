@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from .server import Request, Reset, Response
+from ..server import Request, Reset, Response
 
 MOST_BYTES = 500_000_000
 ACCESS_KEY_ID = "user_emulated"
@@ -59,7 +59,9 @@ class S3:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.fault: Callable[[Call], str] = no_fault
-        """What goes wrong with a call: a status such as `502`, `lost` (it works, and no answer comes), or nothing."""
+        """What goes wrong with a call: a status such as `502`, or one with a code such as `403 AccessDenied`; `lost`
+        (it works, and no answer comes); or nothing.
+        """
         self._buckets: set[str] = set()
         self._moto: Any = None
 
@@ -93,9 +95,9 @@ class S3:
         self.calls.append(call)
         if refusal := self._refusal(request, call):
             return refusal
-        fault = self.fault(call)
+        fault, _, code = self.fault(call).partition(" ")
         if fault.isdecimal():
-            return _error(int(fault), "AsTold")
+            return _error(int(fault), code or "AsTold")
         response = self._ask_moto(request, path)
         if fault == "lost":
             raise Reset

@@ -1,23 +1,15 @@
-"""The HTTP proxy in front of containers, as RunPod and the Cloudflare before it make it: {url}/proxy/{pod}/{port}/...
+"""One request passed on to a container, as a proxy or a load balancer does it, and the answer back.
 
-    no such pod, or its port is not declared as http    404
-    nothing listens behind it (yet)                     502 with a web page
-    100 s without a byte of the answer                  524 with a web page; a reset where the answer has begun
-
-(RunPod's documentation: "Expose ports", "502 errors".) It asks for no key. Both directions pass unchanged but for the
-headers that belong to one connection; an answer of unknown length goes through as it comes.
+Both pass unchanged but for the headers that belong to one connection; an answer of unknown length goes through as it
+comes.
 """
 
 import http.client
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 from .clock import Clock
-from .containers import Container
-from .server import Request, Reset, Response, Route
+from .server import Request, Reset, Response
 
-SILENCE_S = 100.0
-"""Of the cloud's time, but never less than LEAST_SILENCE_S of ours: engines do not run faster when the clock does."""
 LEAST_SILENCE_S = 2.0
 PART_BYTES = 65_536
 OF_ONE_CONNECTION = {
@@ -27,38 +19,9 @@ OF_ONE_CONNECTION = {
 PAGE = "<!DOCTYPE html>\n<html><head><title>{0}</title></head><body><h1>{0}</h1><p>{1}</p></body></html>\n"
 
 
-@dataclass(frozen=True)
-class Exposed:
-    """What a pod shows to the proxy."""
-
-    http_ports: Collection[int]
-    container: Container | None
-    """None while there is none."""
-
-
-class Proxy:
-    """`find` answers what a pod exposes, None for an unknown pod. It is called without the cloud's lock."""
-
-    def __init__(self, find: Callable[[str], Exposed | None], clock: Clock) -> None:
-        self._find = find
-        self._clock = clock
-
-    def routes(self) -> list[Route]:
-        return [
-            Route("*", "/proxy/{pod}/{port}", self.handle, call="proxy", locked=False),
-            Route("*", "/proxy/{pod}/{port}/{path...}", self.handle, call="proxy", locked=False),
-        ]
-
-    def handle(self, request: Request) -> Response:
-        exposed = self._find(request.params["pod"])
-        if exposed is None or request.params["port"] not in map(str, exposed.http_ports):
-            return page(404, "404 Not Found", "There is nothing at this address.")
-        container, declared = exposed.container, int(request.params["port"])
-        port = container.port if container and container.spec.port == declared else None
-        if port is None:
-            return bad_gateway()
-        path = "/" + "/".join(request.path.split("/")[4:])
-        return forward(request, port, path, silence_s=max(SILENCE_S / self._clock.speed, LEAST_SILENCE_S))
+def real_silence_s(seconds: float, clock: Clock) -> float:
+    """So many of the cloud's seconds in ours, but not too few: engines do not run faster when the clock does."""
+    return max(seconds / clock.speed, LEAST_SILENCE_S)
 
 
 def forward(request: Request, port: int, path: str, *, silence_s: float) -> Response:

@@ -1,0 +1,321 @@
+"""Which trouble leads to the next candidate, which ends the launch, and what is left: a cloud in memory, no waiting."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fleets import NOW, Cloud, FakeClock, make_fleet
+from sellers import offer
+
+from gpu_cli import __version__
+from gpu_cli.config.settings import Limits
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_cli.fleet.deployment import Deployment, State
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard_process import lock_path, version_path
+from gpu_cli.fleet.launch import MOST_HOSTS, MOST_SILENCES, Wanted, launch
+from gpu_cli.locks import Lock, released
+from gpu_cli.planner.rank import rank
+from gpu_cli.recipe.files import parse_recipe
+from gpu_cli.ui.progress import Progress, Silent
+from gpu_providers.base import Boot, Offer, Resource
+from gpu_providers.errors import (
+    AuthError,
+    CommandCrashed,
+    CreateUnknown,
+    HostFailed,
+    InsufficientFunds,
+    InvalidRequest,
+    NoCapacity,
+    ProviderError,
+    ProviderUnavailable,
+    QuotaExceeded,
+    RateLimited,
+)
+
+MANY = 6
+"""Candidates; more than any launch tries of a cloud that does not work."""
+RECIPE = "model: A/B\ncontext: 4096\ngpu: {names: [H100]}\n"
+LIMITS = Limits(
+    idle_s=600.0,
+    ttl_s=3600.0,
+    start_deadline_s=1800.0,
+    boot_deadline_s=60.0,
+    budget_usd=None,
+    max_price_usd_per_hour=None,
+)
+
+
+class Host(Cloud):
+    """A cloud whose lists lag, and behind whose addresses nothing listens."""
+
+    list_lag_s = 30.0
+
+    def add(self, name: str, /, **labels: str) -> Resource:  # type: ignore[override]
+        made = replace(super().add(name, **labels), endpoint="http://127.0.0.1:9")
+        self.resources[name] = made
+        return made
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def cloud() -> Host:
+    return Host()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, cloud: Host, clock: FakeClock) -> Iterator[Fleet]:
+    """With a guard at work, as far as anyone can tell."""
+    fleet = make_fleet(tmp_path, cloud, clock)
+    with released(Lock(lock_path(fleet.paths))) as guard:
+        assert guard.try_acquire()
+        version_path(fleet.paths).write_text(f"{os.getpid()} {__version__}\n")
+        yield fleet
+    fleet.store.close()
+
+
+def up(fleet: Fleet, *offers: Offer, wait: bool = False, progress: Progress | None = None) -> Deployment:
+    recipe = parse_recipe(RECIPE, Path("/tiny.yaml"), shown="tiny.yaml")
+    sold = offers or [offer("cloud", price) for price in range(1, MANY + 1)]
+    plan = rank(recipe, sold, None)
+    return launch(fleet, Wanted(recipe, "tiny", LIMITS, wait=wait), plan.candidates, progress or Silent())
+
+
+def failed(fleet: Fleet, **options: object) -> UserError:
+    with pytest.raises(UserError) as error:
+        up(fleet, **options)  # type: ignore[arg-type]
+    return error.value
+
+
+def reasons(fleet: Fleet) -> list[str]:
+    """Why all that was tried has ended, the first one first."""
+    assert fleet.store.live() == []
+    return [one.reason for one in reversed(fleet.store.ended())]
+
+
+def test_the_first_candidate_that_can_be_had_is_taken(fleet: Fleet, cloud: Host) -> None:
+    cloud.launches = [NoCapacity("sold out"), NoCapacity("sold out")]
+    made = up(fleet)
+    assert (made.state, made.tied, made.resource_id) == (State.BOOTING, False, f"id-{made.resource_name}")
+    assert len(cloud.launched) == 3
+    assert list(cloud.resources) == [made.resource_name]
+    assert [one.reason for one in fleet.store.ended()] == ["sold out", "sold out"]
+
+
+def test_a_definite_refusal_costs_no_waiting(fleet: Fleet, cloud: Host, clock: FakeClock) -> None:
+    cloud.launches = [NoCapacity("sold out")] * MANY
+    assert failed(fleet).exit_status is Exit.LAUNCH_FAILED
+    assert len(cloud.launched) == MANY
+    assert clock.now() == NOW
+
+
+@pytest.mark.parametrize(
+    ("error", "tried", "status"),
+    [
+        (NoCapacity("sold out"), MANY, Exit.LAUNCH_FAILED),
+        (ProviderUnavailable("status 503"), MOST_SILENCES, Exit.LAUNCH_FAILED),
+        (CreateUnknown("reset"), MOST_SILENCES, Exit.LAUNCH_FAILED),
+        (QuotaExceeded("spend limit"), 1, Exit.LAUNCH_FAILED),
+        (AuthError("401"), 1, Exit.CREDENTIALS),
+        (InsufficientFunds("balance"), 1, Exit.CREDENTIALS),
+        (InvalidRequest("no such volume"), 1, Exit.BAD_INPUT),
+        (RateLimited("429", retry_after_s=3600.0), MOST_SILENCES, Exit.LAUNCH_FAILED),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, ProviderError) else "",
+)
+def test_what_the_next_candidate_would_end_in_as_well_is_not_tried(
+    fleet: Fleet, cloud: Host, error: ProviderError, tried: int, status: Exit
+) -> None:
+    cloud.launches = [error] * 3 * MANY
+    refused = failed(fleet)
+    assert refused.exit_status is status
+    assert error.message in refused.message
+    assert len(cloud.launched) == tried
+    assert cloud.resources == {}
+    assert fleet.store.live() == []
+
+
+def test_a_cloud_that_is_silent_even_when_asked_what_it_made_is_not_tried_for_ever(
+    fleet: Fleet, cloud: Host, clock: FakeClock
+) -> None:
+    cloud.launches = [CreateUnknown("reset")] * MANY
+    silent_until: dict[str, float] = {}
+    find = cloud.find
+
+    def late(name: str) -> Resource | None:
+        if clock.now() < silent_until.setdefault(name, clock.now() + cloud.list_lag_s + 10):
+            raise ProviderUnavailable("status 502")
+        return find(name)
+
+    cloud.find = late  # type: ignore[method-assign]
+    assert failed(fleet).exit_status is Exit.LAUNCH_FAILED
+    assert len(cloud.launched) == MOST_SILENCES
+
+
+def test_another_cloud_is_asked_when_one_refuses_all(fleet: Fleet, cloud: Host) -> None:
+    other = Host()
+    fleet._loaded["other"] = other
+    cloud.launches = [InsufficientFunds("balance")]
+    made = up(fleet, offer("cloud", 1.0), offer("cloud", 2.0), offer("other", 3.0))
+    assert (made.provider, len(cloud.launched)) == ("other", 1)
+
+
+def test_credentials_and_sold_out_together_are_no_matter_of_credentials(fleet: Fleet, cloud: Host) -> None:
+    cloud.launches = [NoCapacity("sold out"), AuthError("401")]
+    assert failed(fleet).exit_status is Exit.LAUNCH_FAILED
+
+
+def test_a_cloud_that_asks_for_a_little_patience_gets_it(fleet: Fleet, cloud: Host, clock: FakeClock) -> None:
+    cloud.launches = [RateLimited("429", retry_after_s=7.0)]
+    assert up(fleet).state is State.BOOTING
+    assert clock.now() == NOW + 7
+
+
+@pytest.mark.parametrize("error", [HostFailed("cuda>=13.0"), CommandCrashed("crash loop")])
+def test_hosts_that_do_not_come_up_are_ended_one_after_the_other_and_only_so_many_are_paid_for(
+    fleet: Fleet, cloud: Host, error: ProviderError
+) -> None:
+    cloud.boots = [error]
+    most_alive: list[int] = []
+    add = cloud.add
+
+    def counted(name: str, **labels: str) -> Resource:
+        made = add(name, **labels)
+        most_alive.append(len(cloud.resources))
+        return made
+
+    cloud.add = counted  # type: ignore[method-assign,assignment]
+    refused = failed(fleet, wait=True)
+    assert refused.exit_status is Exit.NEVER_HEALTHY
+    assert (len(cloud.terminated), most_alive) == (MOST_HOSTS, [1] * MOST_HOSTS)
+    assert cloud.resources == {}
+    assert reasons(fleet) == [error.message] * MOST_HOSTS
+
+
+def test_what_no_host_could_do_is_tried_on_one(fleet: Fleet, cloud: Host) -> None:
+    cloud.boots = [InvalidRequest("no such image")]
+    refused = failed(fleet, wait=True)
+    assert (refused.exit_status, refused.code) == (Exit.BAD_INPUT, "refused")
+    assert (len(cloud.launched), cloud.resources) == (1, {})
+
+
+def test_a_host_that_cannot_be_ended_is_the_last_one(fleet: Fleet, cloud: Host) -> None:
+    cloud.boots, cloud.terminates = [HostFailed("cuda>=13.0")], False
+    refused = failed(fleet, wait=True)
+    assert refused.exit_status is Exit.CLEANUP_UNCONFIRMED
+    assert refused.still_billing == tuple(cloud.launched)
+    assert len(cloud.launched) == 1
+    assert [one.state for one in fleet.store.live()] == [State.TERMINATING]
+
+
+def test_an_answer_that_was_lost_is_not_forgotten_by_ctrl_c(fleet: Fleet, cloud: Host, clock: FakeClock) -> None:
+    """It is looked for while the user gives up; the cloud's lists know of it only later."""
+    find = cloud.find
+    cloud.find = lambda name: find(name) if clock.now() >= NOW + 25 else None  # type: ignore[method-assign]
+    cloud.launches = ["connection reset"]
+    pressed: list[float] = []
+
+    def press_once() -> None:
+        if clock.now() >= NOW + 5 and not pressed:
+            pressed.append(clock.now())
+            raise KeyboardInterrupt
+
+    clock.on_sleep = press_once
+    with pytest.raises(KeyboardInterrupt):
+        up(fleet)
+    assert (len(cloud.launched), cloud.resources) == (1, {})
+    assert reasons(fleet) == ["interrupted"]
+
+
+def test_a_create_that_took_long_and_was_interrupted_is_looked_for_long_enough(
+    fleet: Fleet, cloud: Host, clock: FakeClock
+) -> None:
+    launched = cloud.launch
+    find = cloud.find
+
+    def late(request: object) -> Resource:
+        launched(request)  # type: ignore[arg-type]
+        clock.time += 50
+        raise KeyboardInterrupt
+
+    cloud.launch = late  # type: ignore[method-assign,assignment]
+    cloud.find = lambda name: find(name) if clock.now() >= NOW + 70 else None  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        up(fleet)
+    assert cloud.resources == {}
+
+
+@pytest.mark.parametrize("others", [State.TERMINATING, State.GONE])
+def test_what_others_have_ended_while_it_was_being_made_is_ended_by_who_made_it(
+    fleet: Fleet, cloud: Host, clock: FakeClock, others: State
+) -> None:
+    """`gpu down`, or the guard, found nothing at the cloud and believed it."""
+    launched = cloud.launch
+
+    def slow(request: object) -> Resource:
+        (deployment,) = fleet.store.live()
+        ending = fleet.store.move(deployment, State.TERMINATING, at=NOW, reason="gpu down")
+        if others is State.GONE:
+            fleet.store.move(ending, State.GONE, at=NOW, ended_at=NOW)
+        clock.time += 50
+        return launched(request)  # type: ignore[arg-type]
+
+    cloud.launch = slow  # type: ignore[method-assign,assignment]
+    cloud.find = lambda _: None  # type: ignore[method-assign]  # its lists lag, whoever looks
+    assert failed(fleet).code == "ended-while-starting"
+    assert cloud.terminated == [f"id-{name}" for name in cloud.launched]
+    assert cloud.resources == {}
+    assert reasons(fleet) == ["gpu down"]
+
+
+def test_a_record_that_cannot_be_written_does_not_keep_what_was_made_running(fleet: Fleet, cloud: Host) -> None:
+    launched = cloud.launch
+
+    def full_disk(request: object) -> Resource:
+        made = launched(request)  # type: ignore[arg-type]
+        fleet.store._open_connection().execute("PRAGMA query_only = 1")
+        return made
+
+    cloud.launch = full_disk  # type: ignore[method-assign,assignment]
+    cloud.find = lambda _: None  # type: ignore[method-assign]
+    assert failed(fleet).code == "state-unwritable"
+    assert cloud.resources == {}
+
+
+class Unread(Silent):
+    """Progress that is written to a pipe whose reader has left, from a moment on."""
+
+    def __init__(self, clock: FakeClock, from_s: float) -> None:
+        self.clock, self.from_s = clock, from_s
+
+    def stage(self, name: str) -> None:
+        self.note(name)
+
+    def note(self, text: str) -> None:
+        if self.clock.now() >= NOW + self.from_s:
+            raise BrokenPipeError(text)
+
+
+@pytest.mark.parametrize("from_s", [0.0, 20.0])
+def test_when_nobody_reads_any_more_it_is_ended_all_the_same(
+    fleet: Fleet, cloud: Host, clock: FakeClock, from_s: float
+) -> None:
+    cloud.boots = [Boot(False, "pulling the image")]
+    with pytest.raises(BrokenPipeError):
+        up(fleet, wait=True, progress=Unread(clock, from_s))
+    assert (len(cloud.launched), cloud.resources) == (int(from_s > 0), {})
+    assert fleet.store.live() == []
+
+
+def test_what_has_been_made_is_on_record_before_anything_else(fleet: Fleet, cloud: Host) -> None:
+    made = up(fleet)
+    recorded = fleet.store.get(made.resource_name)
+    assert (recorded.resource_id, recorded.endpoint) == (made.resource_id, "http://127.0.0.1:9")
+    assert recorded.price_usd_per_hour == cloud.resources[made.resource_name].price_usd_per_hour
