@@ -159,6 +159,8 @@ class Resource:
     """The cloud's own word for its state, for people."""
     region: str = ""
     """Where it is; empty when the cloud has not said so (yet)."""
+    most_workers: int = 1
+    """How many at most can bill at once, each at the price of its offer; above 1 for serverless endpoints that grow."""
     native_idle_s: float | None = None
     """After how long without requests the cloud itself stops billing it, as the cloud reads it back."""
 
@@ -282,7 +284,7 @@ class Provider(ABC):
 
     @abstractmethod
     def list_resources(self) -> Sequence[Resource]:
-        """Everything at this cloud that carries our prefix, and nothing else."""
+        """Everything of ours at this cloud, by our prefix and what other marks of ours it keeps; nothing else."""
 
     @abstractmethod
     def logs(

@@ -113,7 +113,7 @@ class _Line:
     def _listen(self) -> None:
         with self.http.opened(self.request, wait_s=_SILENCE_S) as response:
             self.response = response
-            if response.status_code != 200:
+            if not _is_stream(response):
                 raise self.refusal(self.http.read(self.request, response, self.http.clock() + CALL_S))
             self.news.put("")  # the silence counts from here
             for text in response.iter_lines():
@@ -130,3 +130,8 @@ class _Line:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
                 return  # the cloud, or the thread, was faster
+
+
+def _is_stream(response: "httpx.Response") -> bool:
+    """A web page from somebody in between would read as a log without lines."""
+    return response.status_code == 200 and "text/event-stream" in response.headers.get("Content-Type", "")

@@ -8,9 +8,9 @@ header, a query or a body.
 import json
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +30,9 @@ PAUSES_S = (0.5, 1.5)
 PATIENCE_S = 10.0
 """How long to wait after a 429 that does not say."""
 _BODY_BYTES = 32 * 2**20
-_SECRET_LENGTH = 8
-"""Masking anything shorter would make a text unreadable and hide no secret."""
 _TICK_S = 0.1
 _NETWORK = "check the network and the proxy settings (HTTPS_PROXY, NO_PROXY), then try again"
+_ENVIRONMENT = "correct HTTPS_PROXY, ALL_PROXY or SSL_CERT_FILE; a SOCKS proxy needs the Python package socksio"
 _LATER = "try again later; if it stays so, something between here and the cloud answers in its place"
 
 
@@ -74,7 +73,8 @@ class Answer:
     request: Request
     status: int
     content_type: str
-    text: str
+    text: str = field(repr=False)
+    """May hold secrets: clouds show the environment of what they run."""
     retry_after_s: float | None = None
 
     @property
@@ -94,13 +94,6 @@ class Answer:
         except ValueError:
             what = "a web page" if "html" in self.content_type else "broken JSON" if self.text else "nothing"
             raise ProviderUnavailable(f"{self.request}: the answer ({self.status}) is {what}", hint=_LATER) from None
-
-    def masking(self, secrets: Collection[str]) -> "Answer":
-        """The same without these values, should the cloud echo what it was sent."""
-        text = self.text
-        for secret in secrets:
-            text = text.replace(secret, "***") if len(secret) >= _SECRET_LENGTH else text
-        return replace(self, text=text)
 
     def _is_sound(self) -> bool:
         try:
@@ -199,7 +192,11 @@ class Http:
         import httpx
 
         headers = {"User-Agent": user_agent(), "Accept": "application/json"}
-        return httpx.Client(headers=headers, limits=httpx.Limits(max_keepalive_connections=0))
+        try:
+            return httpx.Client(headers=headers, limits=httpx.Limits(max_keepalive_connections=0))
+        except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:  # not quoted: a proxy has a password
+            what = f"the environment's proxy or certificates cannot be used ({type(error).__name__})"
+            raise ProviderUnavailable(what, hint=_ENVIRONMENT) from None
 
 
 def _wait_s(outcome: Answer | ProviderUnavailable, pause_s: float | None) -> float | None:

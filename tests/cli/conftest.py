@@ -12,9 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from driver import Gpu
+from emulators.runpod import RunPodEmulator
+from rented import Kept, point_at
 
 from gpu_cli.engine.build import EngineBuild, installation_of
 
@@ -72,6 +75,57 @@ def recipe(gpu: Gpu, tmp_path: Path) -> WriteRecipe:
 def tiny(recipe: WriteRecipe) -> str:
     """A recipe that works, by its path."""
     return str(recipe("tiny"))
+
+
+@pytest.fixture(scope="module")
+def rented() -> Iterator[RunPodEmulator]:
+    """RunPod for all tests of a module, with the stand-in for vLLM behind its pods. Tests take `cloud`.
+
+    Its log streams say at once that there is no more for now, where the real ones leave that to be guessed.
+    """
+    with pytest.MonkeyPatch.context() as patch, RunPodEmulator(engine="stub") as cloud:
+        patch.setattr("emulators.runpod.logs.KEEPALIVE_S", 0.1)
+        yield cloud
+
+
+@pytest.fixture
+def cloud(rented: RunPodEmulator, monkeypatch: pytest.MonkeyPatch) -> RunPodEmulator:
+    """RunPod as if nobody had used it, and the program pointed at it and impatient."""
+    with rented.lock:
+        rented.misbehaviour.clear()
+        for pod in list(rented.pods):
+            rented.pods.terminate(pod)
+        for endpoint in list(rented.endpoints):
+            rented.endpoints.delete(endpoint)
+        rented.requests.clear()
+    point_at(rented, monkeypatch)
+    return rented
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    """One for each module that takes it."""
+    world = tmp_path_factory.mktemp("kept")
+    kept = Kept(Gpu(world / "gpu", world))
+    yield kept
+    kept.gpu.close()
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[httpx.Client]:
+    """Anybody with an HTTP client."""
+    with httpx.Client(trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def rentable(recipe: WriteRecipe) -> Callable[..., str]:
+    """Writes a recipe whose weights a rented machine can reach: `rentable("L4", "L40S", limits={"idle": "3s"})`."""
+
+    def write(*cards: str, **content: Any) -> str:
+        return str(recipe(**{"model": "HuggingFaceTB/SmolLM2-135M-Instruct", "gpu": {"names": [*cards]}, **content}))
+
+    return write
 
 
 @pytest.fixture

@@ -1,21 +1,11 @@
 """`gpu offers`, `gpu plan` and `gpu up --dry-run` against RunPod's emulator: what is asked, shown and refused."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from driver import Gpu
 from emulators.runpod import RunPodEmulator
-
-
-@pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunPodEmulator]:
-    """With the environment that points the program at it."""
-    with RunPodEmulator() as cloud:
-        for name, value in cloud.env.items():
-            monkeypatch.setenv(name, value)
-        yield cloud
 
 
 def test_offers_are_what_the_cloud_has_now_the_cheapest_first(gpu: Gpu, cloud: RunPodEmulator) -> None:

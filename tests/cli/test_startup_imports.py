@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from driver import Gpu
 
 HEAVY = {
     "boto3",
@@ -19,6 +20,7 @@ HEAVY = {
 }
 
 
+OF_CLOUDS = {"boto3", "gpu_providers.http", "gpu_providers.runpod.client", "httpx"}
 NOT_OF_FIT = HEAVY - {"gpu_cli.recipe.schema", "pydantic"} | {"gpu_cli.fleet.fleet", "gpu_cli.fleet.market"}
 """A model that is known already takes neither a recipe's file, nor a hub, nor a cloud."""
 
@@ -35,6 +37,14 @@ def test_nothing_heavy_is_imported_when_nothing_runs(arguments: list[str]) -> No
     imported = imported_by(*arguments)
     assert "typer" in imported
     assert sorted(imported & HEAVY) == []
+
+
+def test_what_runs_on_this_machine_is_listed_without_anything_of_a_cloud(gpu: Gpu, tiny: str) -> None:
+    assert gpu("up", tiny).exit == 0
+    imported = imported_by("ls")
+    assert "gpu_providers.local.client" in imported
+    assert sorted(imported & OF_CLOUDS) == []
+    gpu("down")
 
 
 def test_a_fit_imports_nothing_that_it_does_not_need() -> None:

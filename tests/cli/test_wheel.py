@@ -6,10 +6,12 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from driver import Gpu
+from emulators.runpod import RunPodEmulator
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,3 +56,15 @@ def test_the_wheel_brings_up_a_deployment_with_its_own_templates(installed: Path
     assert str(installed.parent) in " ".join(gpu.supervisor().cmdline())
     run(installed / "gpu", "down", cwd=gpu.cwd)
     assert gpu.engines() == []
+
+
+def test_the_wheel_rents_a_machine_that_runs_its_own_supervisor(
+    installed: Path, gpu: Gpu, cloud: RunPodEmulator, rentable: Callable[..., str]
+) -> None:
+    offers = json.loads(run(installed / "gpu", "offers", "--provider", "runpod", "--gpu", "L4", "--json", cwd=gpu.cwd))
+    assert offers["offers"]
+    assert run(installed / "gpu", "volume", "create", "v", "--size", "10", "--region", "EU-RO-1", cwd=gpu.cwd)
+    up = json.loads(run(installed / "gpu", "up", rentable("L4"), "--provider", "runpod", "--json", cwd=gpu.cwd))
+    assert {"supervisor", "guard"} == {stop["by"] for stop in up["stops"] if stop["armed"]}
+    run(installed / "gpu", "down", cwd=gpu.cwd)
+    assert [one["name"] for one in cloud.bill()["resources"] if one["alive"]] == ["v"]

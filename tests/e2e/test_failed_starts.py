@@ -8,25 +8,9 @@ from typing import Any
 import pytest
 import yaml
 from driver import Gpu
-from served import bring_up, left_of
+from served import left_of
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture(scope="module")
-def weights(gpu: Gpu, home: Path) -> Path:
-    """The small model's folder; fetched first where no test has needed it yet."""
-    if not (found := kept(home)):
-        bring_up(gpu)
-        gpu("down")
-        found = kept(home)
-    return found[0]
-
-
-def kept(home: Path) -> list[Path]:
-    entries = [json.loads(path.read_text()) for path in (home / "cache" / "weights" / "index").glob("*.json")]
-    found = [Path(entry["path"]) for entry in entries if "smollm2" in entry["source"].lower()]
-    return [path for path in found if path.is_dir()]  # the list may name what has been cleared away since
 
 
 def variant(weights: Path, folder: Path, changes: Mapping[str, Any]) -> Path:

@@ -197,13 +197,15 @@ class _Connection(BaseHTTPRequestHandler):
     server: _Http
     connection: socket.socket
 
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # the client has left, be it between two requests
+            super().handle()
+
     def _request(self) -> None:
         try:
             self._send(self.answer(self._read()))
         except Reset:
             self.server.reset(self.connection)
-            self.close_connection = True
-        except ConnectionError:  # the client has left
             self.close_connection = True
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _request  # noqa: N815

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -206,6 +208,14 @@ def test_a_reset_is_a_reset() -> None:
 
 
 # A cloud's end
+
+
+def test_a_client_that_is_killed_between_two_requests_is_no_trouble(tiny: TinyCloud) -> None:
+    answering = threading.active_count()
+    with socket.create_connection(("127.0.0.1", urlsplit(tiny.url).port or 0)) as client:
+        until(lambda: threading.active_count() > answering)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    until(lambda: threading.active_count() == answering)
 
 
 def test_nothing_is_left_when_a_cloud_stops_whatever_its_clients_are_doing() -> None:

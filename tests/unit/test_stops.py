@@ -1,9 +1,11 @@
+import pytest
 from fleets import NOW, deployment
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.stops import Stop, ends_at_latest, idle_for_s, overdue, stops_of, worst_case_usd
+from gpu_providers.base import Kind
 
 prices = st.floats(0.01, 100)
 budgets = st.floats(0.01, 1000)
@@ -68,3 +70,18 @@ def test_spending_never_passes_the_worst_cost_before_it_is_overdue(
     limited = deployment(price_usd_per_hour=price, budget_usd=budget, deadline_at=NOW + life_s)
     if not overdue(limited, NOW + after_s):
         assert limited.spent_usd(NOW + after_s) <= worst_case_usd(limited) * (1 + 1e-6) + 1e-6
+
+
+def test_the_worst_case_counts_every_worker_that_may_run_at_once() -> None:
+    three = deployment(kind=Kind.SERVERLESS, most_workers=3, budget_usd=3.0)
+    assert worst_case_usd(deployment(kind=Kind.SERVERLESS, most_workers=3)) == pytest.approx(6.0)
+    assert three.budget_ends_at() == pytest.approx(NOW + 1800)
+
+
+def test_idleness_ends_no_endpoint_that_scales_to_zero_and_its_cloud_stops_the_workers() -> None:
+    endpoint = deployment(kind=Kind.SERVERLESS, own_stop_armed=True)
+    assert stops_of(endpoint, guard_lives=True) == (
+        Stop("idle", "native", True, None, 600.0),
+        Stop("deadline", "guard", True, NOW + 3600, None),
+    )
+    assert idle_for_s(endpoint, NOW + 50) is None

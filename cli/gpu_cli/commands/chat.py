@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpu_cli.commands.options import DeploymentName
-from gpu_cli.ui.output import print_line
+from gpu_cli.ui.output import print_line, print_message
 
 if TYPE_CHECKING:
     from gpu_cli.fleet.deployment import Deployment
@@ -32,10 +32,14 @@ def chat(
 
 
 def _talk(deployment: "Deployment", key: "Secret", questions: Iterator[str], *, repeatable: bool) -> None:
-    from gpu_cli.fleet.chat_client import stream_answer
+    from gpu_cli.fleet.chat_client import stream_answer, wake
+    from gpu_cli.fleet.clock import Clock
+    from gpu_providers.base import Kind
 
     said: list[dict[str, str]] = []
     for question in questions:
+        if deployment.kind is Kind.SERVERLESS:
+            wake(deployment.endpoint, key, Clock(), print_message)
         said.append({"role": "user", "content": question})
         answer = ""
         for piece in stream_answer(deployment.base_url, key, deployment.model, said, repeatable=repeatable):

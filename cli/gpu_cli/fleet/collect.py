@@ -1,5 +1,6 @@
 """What is left over: resources that nothing on record wants, and records of what is gone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gpu_cli.fleet.deployment import Deployment
@@ -33,20 +34,26 @@ class Survey:
 def survey(fleet: Fleet) -> Survey:
     """Compare the record with every cloud. What is gone is written down as gone on the way; nothing is destroyed."""
     leftovers = [found for deployment in fleet.store.live() if (found := _left_over(fleet, deployment))]
-    wanted = {deployment.resource_name for deployment in fleet.store.live()}
+    listed: list[Resource] = []
     unreached: list[str] = []
     providers, broken = fleet.providers()
     unreached += [error.message for error in broken]
     for provider in providers:
         try:
-            resources = provider.list_resources()
+            listed += provider.list_resources()
         except NoCredentials:  # a cloud that the user does not use
             continue
         except ProviderError as error:
             unreached.append(f"{provider.name}: {error.message}")
-            continue
-        leftovers += [_unknown(fleet, resource) for resource in resources if resource.name not in wanted]
+    # After the lists were made: what is being launched is on record before its cloud knows of it.
+    wanted = {deployment.resource_name: deployment.resource_id for deployment in fleet.store.live()}
+    leftovers += [_unknown(fleet, resource) for resource in listed if not _is_wanted(resource, wanted)]
     return Survey(tuple(leftovers), tuple(unreached))
+
+
+def _is_wanted(resource: Resource, wanted: Mapping[str, str]) -> bool:
+    """Whether it is what is on record as alive, and not a second one of its name."""
+    return resource.name in wanted and wanted[resource.name] in ("", resource.resource_id)
 
 
 def collect(fleet: Fleet, leftover: Leftover) -> None:
@@ -60,7 +67,9 @@ def collect(fleet: Fleet, leftover: Leftover) -> None:
     if deployment is not None:
         tear_down(fleet, deployment, leftover.why)
     elif leftover.resource is not None:
-        destroy(fleet, described(leftover.resource, fleet.clock.now()))
+        living = fleet.store.find_live(leftover.resource.name)
+        sparing = [living.resource_id] if living else []
+        destroy(fleet, described(leftover.resource, fleet.clock.now()), sparing=sparing)
 
 
 def forget_keys(fleet: Fleet) -> None:
@@ -69,8 +78,8 @@ def forget_keys(fleet: Fleet) -> None:
 
 
 def _left_over(fleet: Fleet, deployment: Deployment) -> Leftover | None:
-    deployment, state = look(fleet, deployment)
-    why = why_end(fleet, deployment, state)
+    deployment, resource = look(fleet, deployment)
+    why = why_end(fleet, deployment, resource)
     if not why:
         return None
     return Leftover(deployment.resource_name, deployment.provider, why, deployment, None)

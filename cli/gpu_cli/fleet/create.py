@@ -1,6 +1,7 @@
 """Creating a resource, also when the cloud's answer is lost: what may exist is looked for before anything else."""
 
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.start import still_wanted
 from gpu_providers.base import LaunchRequest, Provider, Resource
 from gpu_providers.errors import CreateUnknown, ProviderError, ProviderUnavailable, RateLimited
 
@@ -10,13 +11,17 @@ LONGEST_PAUSE_S = 60.0
 
 
 def create(fleet: Fleet, provider: Provider, request: LaunchRequest) -> Resource:
-    """The resource. Raises ProviderError; after any but CreateUnknown the cloud has nothing of that name."""
+    """The resource of a deployment that is on record.
+
+    Raises ProviderError; after any but CreateUnknown the cloud has nothing of that name. Raises UserError when someone
+    has ended the deployment while the cloud was too busy to make it.
+    """
     try:
         return _launch(fleet, provider, request)
     except CreateUnknown as unknown:
         found = _look_for(fleet, provider, request.name, unknown)
         if found is None:
-            raise ProviderUnavailable(f"{unknown.message}; nothing was made", hint=unknown.hint) from unknown
+            raise ProviderUnavailable(f"{unknown.message}; nothing was made", hint="try again later") from unknown
         return found
 
 
@@ -28,6 +33,7 @@ def _launch(fleet: Fleet, provider: Provider, request: LaunchRequest) -> Resourc
             if error.retry_after_s > LONGEST_PAUSE_S:
                 raise
             fleet.clock.sleep(error.retry_after_s)
+            still_wanted(fleet, request.name)
     return provider.launch(request)
 
 

@@ -96,6 +96,8 @@ class Deployment:
     """It lives only as long as the process that launched it (which holds its lock): set until `up` is done with it."""
     own_stop_armed: bool = False
     """What ends it without this side confirmed its limits: the supervisor on the node, or the cloud's idle timeout."""
+    most_workers: int = 1
+    """How many at most can bill at once, each at `price_usd_per_hour`."""
     metered_usd: float | None = None
     """For what scales to zero: what its workers have cost as far as it was watched; None where time is what costs."""
     metered_at: float | None = None
@@ -137,4 +139,4 @@ class Deployment:
         start, left_usd = self.launched_at, self.budget_usd
         if self.metered_usd is not None and self.metered_at is not None:
             start, left_usd = self.metered_at, self.budget_usd - self.metered_usd
-        return start + left_usd / self.price_usd_per_hour * 3600
+        return start + left_usd / (self.price_usd_per_hour * self.most_workers) * 3600

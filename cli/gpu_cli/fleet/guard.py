@@ -72,8 +72,8 @@ class Guard:
         return True
 
     def _attend(self, deployment: Deployment) -> None:
-        deployment, state = look(self._fleet, deployment)
-        reason = why_end(self._fleet, deployment, state) or self._why_idle(deployment)
+        deployment, resource = look(self._fleet, deployment)
+        reason = why_end(self._fleet, deployment, resource) or self._why_idle(deployment)
         if reason:
             self._end(deployment, reason)
         elif deployment.state in STARTING and not deployment.tied:
@@ -144,7 +144,7 @@ def run(fleet: Fleet, stop: Event) -> None:
     version_path(fleet.paths).write_text(f"{os.getpid()} {__version__}\n")
     guard, last_seen = Guard(fleet), fleet.clock.now()
     while not stop.is_set():
-        if guard.turn():
+        if _lives(guard):
             last_seen = fleet.clock.now()
         elif fleet.clock.now() - last_seen >= LINGER_S:
             lock.release()
@@ -153,6 +153,16 @@ def run(fleet: Fleet, stop: Event) -> None:
             if not fleet.store.live() or not _acquire(lock, fleet.clock):
                 return
         stop.wait(TURN_S)
+    lock.release()  # what it is ending may take minutes more, and the next one need not wait for that
+
+
+def _lives(guard: Guard) -> bool:
+    """One turn; a record that cannot be read at this moment may hold something."""
+    try:
+        return guard.turn()
+    except UserError as error:
+        print_message(f"guard: {error}")
+        return True
 
 
 def _acquire(lock: Lock, clock: Clock) -> bool:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from gpu_cli import __version__
@@ -11,6 +12,7 @@ from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.locks import is_held
 from gpu_cli.paths import Paths
 from gpu_cli.state_files import kept_in
+from gpu_providers import registry
 
 START_DEADLINE_S = 20.0
 GUARD_MODULE = "gpu_cli.fleet.guard"
@@ -42,12 +44,19 @@ def ensure_guard(fleet: Fleet) -> None:
 
 
 def call_guard(fleet: Fleet) -> "subprocess.Popen[bytes] | None":
-    """Start a guard unless one of this version is at work; `await_guard` must follow."""
-    if guard_lives(fleet.paths):
-        if _running_version(fleet.paths) == __version__:
-            return None
-        _stop_old(fleet)
-    return _start(fleet)
+    """Start a guard unless one is at work that will do; `await_guard` must follow.
+
+    It has to be of this version, and to reach every cloud that this command reaches: a guard has the environment of the
+    command that started it. The next one also keeps what the one before could reach.
+    """
+    if not guard_lives(fleet.paths):
+        return _start(fleet, {})
+    pid, version = _recorded(fleet.paths)
+    reach = _reach(_environ_of(pid))
+    if version == __version__ and _reach(fleet.environ).items() <= reach.items():
+        return None
+    _stop_old(fleet)
+    return _start(fleet, reach)
 
 
 def await_guard(fleet: Fleet, called: "subprocess.Popen[bytes] | None") -> None:
@@ -65,7 +74,23 @@ def await_guard(fleet: Fleet, called: "subprocess.Popen[bytes] | None") -> None:
         fleet.clock.sleep(0.05)
 
 
-def _start(fleet: Fleet) -> "subprocess.Popen[bytes]":
+def _reach(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables that say where clouds are and who asks them: `RUNPOD_…`, `GPU_RUNPOD_…`."""
+    prefixes = [f"{prefix}{name.upper()}_" for name in registry.available() for prefix in ("", "GPU_")]
+    return {name: value for name, value in environ.items() if value and name.startswith(tuple(prefixes))}
+
+
+def _environ_of(pid: int) -> Mapping[str, str]:
+    """Of a process; empty when it cannot be read."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).environ()
+    except psutil.Error:
+        return {}
+
+
+def _start(fleet: Fleet, reach: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     log = guard_log_path(fleet.paths)
     with kept_in(log):
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -77,7 +102,7 @@ def _start(fleet: Fleet) -> "subprocess.Popen[bytes]":
             stdout=output,
             stderr=output,
             cwd="/",
-            env=dict(fleet.environ),
+            env={**fleet.environ, **reach, **_reach(fleet.environ)},
             start_new_session=True,
         )
 
@@ -96,7 +121,7 @@ def _recorded(paths: Paths) -> tuple[int, str]:
 
 
 def _stop_old(fleet: Fleet) -> None:
-    """A guard of another version hands over. The pid on record may be older than it, so it has to be proven."""
+    """A guard that will not do hands over. The pid on record may be older than it, so it has to be proven."""
     import psutil
 
     pid, _ = _recorded(fleet.paths)

@@ -164,6 +164,9 @@ class _Watch:
         patience_s = self._start.boot_deadline_s if self._booting else NO_PROGRESS_S
         if now - self._moved_at < patience_s:
             return
+        if self._booting and self.read():  # it prints, and so it runs, whatever the cloud says
+            self._booting, self._moved_at = False, now
+            return
         waited = format_duration(round(patience_s))
         if self._booting:
             raise HostFailed(f"its host showed no progress for {waited}", hint="wait longer with --boot-deadline")

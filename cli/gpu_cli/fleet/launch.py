@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpu_cli.config.settings import Limits
 from gpu_cli.errors import UserError
@@ -13,7 +13,7 @@ from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import await_guard, call_guard
 from gpu_cli.fleet.runtime import prepare, request_for
-from gpu_cli.fleet.start import advance, cleaned_up, watch_start
+from gpu_cli.fleet.start import Known, advance, cleaned_up, watch_start
 from gpu_cli.fleet.supervised import resource_name
 from gpu_cli.fleet.teardown import finish
 from gpu_cli.planner.rank import Candidate
@@ -95,7 +95,7 @@ def launch(fleet: Fleet, wanted: Wanted, candidates: Sequence[Candidate], progre
 def _is_hopeless(provider: str, failed: Sequence[Attempt]) -> bool:
     """Whether another offer of this provider would end as those before."""
     errors = [attempt.error for attempt in failed if attempt.offer.provider == provider]
-    silent = [error for error in errors if isinstance(error, ProviderUnavailable | RateLimited)]
+    silent = [error for error in errors if isinstance(error, ProviderUnavailable | RateLimited | CreateUnknown)]
     hosts = [attempt for attempt in failed if attempt.was_launched]
     refused = any(isinstance(error, AuthError | InsufficientFunds | QuotaExceeded) for error in errors)
     return refused or len(silent) >= MOST_SILENCES or len(hosts) >= MOST_HOSTS
@@ -111,21 +111,23 @@ def check_name_free(fleet: Fleet, name: str) -> None:
 def _launch_one(fleet: Fleet, wanted: Wanted, candidate: Candidate, progress: Progress) -> Deployment:
     deployment = _planned(fleet, wanted, candidate.offer)
     fleet.store.add(deployment)
-    with cleaned_up(fleet, deployment, progress):
+    with cleaned_up(fleet, deployment, progress) as known:
         called = call_guard(fleet)
         provider = fleet.provider(candidate.offer.provider)
         prepared = prepare(fleet, wanted.recipe, candidate, provider, progress)
         await_guard(fleet, called)
-        deployment = _intend(fleet, wanted, deployment)
-        request = request_for(fleet, wanted.recipe, deployment, candidate, prepared)
+        timed = _timed(fleet, wanted, deployment)
+        request = request_for(fleet, wanted.recipe, timed, candidate, prepared)
         progress.stage("order")
         progress.detail(candidate.offer.offer_id)
-        resource = _created(fleet, deployment, provider, request)
-        deployment = _launched(fleet, deployment, resource, tied=wanted.wait or wanted.tied)
-    if not wanted.wait:
-        return deployment
+        known.deployment = _intended(fleet, timed)
+        resource = _created(fleet, known, provider, request)
+        known.deployment = replace(known.deployment, resource_id=resource.resource_id)
+        deployment = _launched(fleet, known.deployment, resource, tied=wanted.wait or wanted.tied)
     if caveat := _caveat(provider, candidate):
         progress.note(caveat)
+    if not wanted.wait:
+        return deployment
     boot_deadline_s = wanted.limits.boot_deadline_s
     return watch_start(fleet, deployment, progress, tied=wanted.tied, boot_deadline_s=boot_deadline_s)
 
@@ -153,41 +155,48 @@ def _planned(fleet: Fleet, wanted: Wanted, offer: Offer) -> Deployment:
     )
 
 
-def _intend(fleet: Fleet, wanted: Wanted, deployment: Deployment) -> Deployment:
-    """On record before the cloud is asked. The limits count from here: what is prepared on this side costs nothing."""
-    now = fleet.clock.now()
-    return advance(
-        fleet,
-        deployment,
-        State.LAUNCHING,
-        launched_at=now,
-        deadline_at=now + wanted.limits.ttl_s,
-        start_deadline_at=now + wanted.limits.start_deadline_s,
+def _timed(fleet: Fleet, wanted: Wanted, deployment: Deployment) -> Deployment:
+    """The limits count from here: what was prepared on this side costs nothing."""
+    now, limits = fleet.clock.now(), wanted.limits
+    return replace(
+        deployment, launched_at=now, deadline_at=now + limits.ttl_s, start_deadline_at=now + limits.start_deadline_s
     )
 
 
-def _created(fleet: Fleet, deployment: Deployment, provider: Provider, request: LaunchRequest) -> Resource:
+def _intended(fleet: Fleet, timed: Deployment) -> Deployment:
+    """On record before the cloud is asked."""
+    return advance(
+        fleet,
+        timed,
+        State.LAUNCHING,
+        launched_at=timed.launched_at,
+        deadline_at=timed.deadline_at,
+        start_deadline_at=timed.start_deadline_at,
+    )
+
+
+def _created(fleet: Fleet, known: Known, provider: Provider, request: LaunchRequest) -> Resource:
     """A refusal is the cloud's word that nothing was made: then there is nothing to look for and to destroy."""
     try:
         return create(fleet, provider, request)
     except CreateUnknown:
         raise
     except ProviderError as error:
-        finish(fleet, deployment, reason=error.message)
+        known.deployment = finish(fleet, known.deployment, reason=error.message)
         raise
 
 
 def _launched(fleet: Fleet, deployment: Deployment, resource: Resource, *, tied: bool) -> Deployment:
-    return advance(
-        fleet,
-        deployment,
-        State.BOOTING,
+    """Its id goes on record whatever others have made of it meanwhile: they may need it to end it."""
+    fleet.store.update(
+        deployment.resource_name,
         resource_id=resource.resource_id,
         endpoint=resource.endpoint,
         region=resource.region or deployment.region,
         price_usd_per_hour=_price(deployment, resource),
-        tied=tied,
+        most_workers=resource.most_workers,
     )
+    return advance(fleet, deployment, State.BOOTING, tied=tied)
 
 
 def _check_budget(wanted: Wanted, offer: Offer) -> None:
@@ -226,9 +235,17 @@ def _price(deployment: Deployment, resource: Resource) -> float:
 
 
 def _nothing_launched(failed: Sequence[Attempt]) -> UserError:
-    tried = "; ".join(f"{attempt.offer.offer_id}: {attempt.error.message}" for attempt in failed)
+    by_message: dict[str, list[str]] = {}
+    for attempt in failed:
+        by_message.setdefault(attempt.error.message, []).append(attempt.offer.offer_id)
+    tried = "; ".join(f"{_in_short(offer_ids)}: {message}" for message, offer_ids in by_message.items())
     hints = dict.fromkeys(attempt.error.hint for attempt in failed if attempt.error.hint)
     return UserError(_exit_of(failed), "not-launched", f"nothing could be launched: {tried}", hint="; ".join(hints))
+
+
+def _in_short(offer_ids: Sequence[str]) -> str:
+    first, *others = offer_ids
+    return f"{first} and {len(others)} more" if others else first
 
 
 def _exit_of(failed: Sequence[Attempt]) -> Exit:

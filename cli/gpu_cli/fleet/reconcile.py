@@ -20,8 +20,8 @@ def settle(fleet: Fleet) -> Sequence[Deployment]:
     """
     guarded = guard_lives(fleet.paths)
     for deployment in fleet.store.live():
-        deployment, state = look(fleet, deployment)
-        reason = why_end(fleet, deployment, state)
+        deployment, resource = look(fleet, deployment)
+        reason = why_end(fleet, deployment, resource)
         if reason and not guarded:
             tear_down(fleet, deployment, reason)
     live = fleet.store.live()
@@ -30,7 +30,7 @@ def settle(fleet: Fleet) -> Sequence[Deployment]:
     return live
 
 
-def look(fleet: Fleet, deployment: Deployment) -> tuple[Deployment, ResourceState | None]:
+def look(fleet: Fleet, deployment: Deployment) -> tuple[Deployment, Resource | None]:
     """Ask its provider; one that is gone is written down as ended. Without an answer nothing is concluded.
 
     A start that its launcher watches is left to the launcher, who knows more.
@@ -44,7 +44,7 @@ def look(fleet: Fleet, deployment: Deployment) -> tuple[Deployment, ResourceStat
         return _ended(fleet, deployment), None
     except ProviderError:
         return deployment, None
-    return _learnt(fleet, deployment, resource), resource.state
+    return _learnt(fleet, deployment, resource), resource
 
 
 def _learnt(fleet: Fleet, deployment: Deployment, resource: Resource) -> Deployment:
@@ -56,7 +56,7 @@ def _learnt(fleet: Fleet, deployment: Deployment, resource: Resource) -> Deploym
     return fleet.store.meter(deployment.resource_name, resource.price_usd_per_hour, at=fleet.clock.now())
 
 
-def why_end(fleet: Fleet, deployment: Deployment, state: ResourceState | None) -> str:
+def why_end(fleet: Fleet, deployment: Deployment, resource: Resource | None) -> str:
     """Why a deployment has to be ended now, whatever it is doing; empty when it may go on."""
     now = fleet.clock.now()
     if not deployment.is_live:
@@ -71,8 +71,8 @@ def why_end(fleet: Fleet, deployment: Deployment, state: ResourceState | None) -
         return ""  # being prepared on this side: it bills nothing, and its limits do not run yet
     if limit := overdue(deployment, now):
         return limit
-    if state is ResourceState.BROKEN:
-        return BROKEN
+    if resource and resource.state is ResourceState.BROKEN:
+        return BROKEN if deployment.kind is Kind.PROCESS else f"{deployment.provider} says: {resource.detail}"
     if deployment.state in STARTING and now >= deployment.start_deadline_at + GUARD_GRACE_S:
         return "start-deadline"
     return ""

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from gpu_cli.fleet.guard_process import ensure_guard
 from gpu_cli.fleet.health import NotHealthy, Start, wait_until_healthy
 from gpu_cli.fleet.interrupt import shielded
 from gpu_cli.fleet.store import StateMoved, StoreCorrupt
-from gpu_cli.fleet.teardown import tear_down
+from gpu_cli.fleet.teardown import destroy, tear_down
 from gpu_cli.ui.progress import Progress
 from gpu_providers.base import Provider
 from gpu_providers.errors import ProviderError
@@ -63,7 +64,7 @@ def _until_ready(
             boot_deadline_s=boot_deadline_s,
             clock=fleet.clock,
             progress=progress,
-            check_still_wanted=lambda: _still_wanted(fleet, name),
+            check_still_wanted=lambda: still_wanted(fleet, name),
             engine_runs=lambda: _loading(fleet, name),
         )
         try:
@@ -74,7 +75,7 @@ def _until_ready(
         progress.stage("stops")
         confirm_own_stop(fleet, client, deployment)
     ensure_guard(fleet)
-    return _ready(fleet, _still_wanted(fleet, name), tied=tied)
+    return _ready(fleet, still_wanted(fleet, name), tied=tied)
 
 
 def _ready(fleet: Fleet, deployment: Deployment, *, tied: bool) -> Deployment:
@@ -98,10 +99,10 @@ def advance(fleet: Fleet, deployment: Deployment, to: State, **changes: Any) -> 
     try:
         return fleet.store.move(deployment, to, at=fleet.clock.now(), **changes)
     except StateMoved:
-        return _still_wanted(fleet, deployment.resource_name)
+        return still_wanted(fleet, deployment.resource_name)
 
 
-def _still_wanted(fleet: Fleet, name: str) -> Deployment:
+def still_wanted(fleet: Fleet, name: str) -> Deployment:
     """Raises UserError when someone (`gpu down`, the guard) is ending it or has ended it."""
     deployment = fleet.store.get(name)
     if deployment.state in STARTING or deployment.state is State.READY:
@@ -112,23 +113,41 @@ def _still_wanted(fleet: Fleet, name: str) -> Deployment:
     raise UserError(status, "ended-while-starting", f"{deployment.name} was ended while it was starting ({why})")
 
 
+@dataclass
+class Known:
+    """What this process knows of a deployment by now: the store may know less, or more."""
+
+    deployment: Deployment
+
+
 @contextlib.contextmanager
-def cleaned_up(fleet: Fleet, deployment: Deployment, progress: Progress) -> Iterator[None]:
-    """Whatever goes wrong inside, Ctrl-C included: nothing is left running."""
+def cleaned_up(fleet: Fleet, deployment: Deployment, progress: Progress) -> Iterator[Known]:
+    """Whatever goes wrong inside, Ctrl-C included: nothing is left running. What is learnt inside goes to `Known`."""
+    known = Known(deployment)
     try:
-        yield
+        yield known
     except BaseException as error:
         with shielded():
-            progress.note(f"ending {deployment.name}: {_why(error)}")
-            tear_down(fleet, _as_recorded(fleet, deployment), _why(error))
+            _clean_up(fleet, known.deployment, _why(error), progress)
         raise
 
 
-def _as_recorded(fleet: Fleet, deployment: Deployment) -> Deployment:
+def _clean_up(fleet: Fleet, known: Deployment, why: str, progress: Progress) -> None:
+    recorded = _as_recorded(fleet, known)
+    if recorded.is_live:
+        with contextlib.suppress(OSError):  # nobody may be reading any more
+            progress.note(f"ending {recorded.name}: {why}")
+        tear_down(fleet, recorded, why)
+    elif known.state is State.LAUNCHING:  # others wrote it off while its create was still under way
+        destroy(fleet, known)
+
+
+def _as_recorded(fleet: Fleet, known: Deployment) -> Deployment:
     """What the store knows by now; a store that fails must not keep us from destroying what we know ourselves."""
     with contextlib.suppress(UserError, StoreCorrupt):
-        return fleet.store.get(deployment.resource_name)
-    return deployment
+        recorded = fleet.store.get(known.resource_name)
+        return replace(recorded, resource_id=recorded.resource_id or known.resource_id)
+    return known
 
 
 def _why(error: BaseException) -> str:
@@ -136,6 +155,8 @@ def _why(error: BaseException) -> str:
         return f"{error.diagnosis.code}: {error.diagnosis.message}"
     if isinstance(error, UserError):
         return f"{error.code}: {error.message}"
+    if isinstance(error, ProviderError):
+        return error.message
     return "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
 
 

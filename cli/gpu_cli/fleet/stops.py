@@ -51,7 +51,8 @@ def worst_case_usd(deployment: Deployment) -> float:
     """What it will have cost at the latest end."""
     if deployment.launched_at is None:
         return 0.0
-    return deployment.price_usd_per_hour * max(0.0, ends_at_latest(deployment) - deployment.launched_at) / 3600
+    hours = max(0.0, ends_at_latest(deployment) - deployment.launched_at) / 3600
+    return deployment.price_usd_per_hour * deployment.most_workers * hours
 
 
 def overdue(deployment: Deployment, now: float) -> str:

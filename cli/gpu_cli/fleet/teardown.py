@@ -1,6 +1,7 @@
 """The end of a deployment: destroyed, and verified gone by the cloud's own word."""
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import replace
 
 from gpu_cli.errors import UserError
@@ -14,6 +15,8 @@ from gpu_providers.errors import AuthError, InvalidRequest, NotFound, ProviderEr
 
 VERIFY_DEADLINE_S = 300.0
 LAUNCHER_DEADLINE_S = 120.0
+LONGEST_PAUSE_S = 60.0
+"""However much patience the cloud asks for: it bills meanwhile."""
 
 
 def tear_down(fleet: Fleet, deployment: Deployment, reason: str) -> Deployment:
@@ -48,19 +51,26 @@ def end_on_request(fleet: Fleet, deployment: Deployment) -> Deployment:
     return tear_down(fleet, deployment, ON_REQUEST)
 
 
-def destroy(fleet: Fleet, deployment: Deployment) -> None:
-    """Until the cloud has no resource of this name. Raises UserError CLEANUP_UNCONFIRMED."""
-    give_up_at = fleet.clock.now() + VERIFY_DEADLINE_S
-    last_word = "it still exists"
-    while fleet.clock.now() < give_up_at:
+def destroy(fleet: Fleet, deployment: Deployment, *, sparing: Iterable[str] = ()) -> None:
+    """Until the cloud has no resource of this name, but for those with an id in `sparing`.
+
+    Raises UserError CLEANUP_UNCONFIRMED.
+    """
+    if deployment.launched_at is None and not deployment.resource_id:
+        return  # nothing has been asked of the cloud
+    began_at, last_word = fleet.clock.now(), "it still exists"
+    gone = set(sparing)
+    while fleet.clock.now() < began_at + VERIFY_DEADLINE_S:
         pause_s = 1.0
         try:
             provider = fleet.provider(deployment.provider)
             pause_s = provider.poll_interval_s
-            if _is_gone(provider, deployment, fleet.clock.now()):
+            # A create may have been on its way until now, whenever it was launched.
+            settled = fleet.clock.now() >= began_at + provider.list_lag_s
+            if _is_gone(provider, deployment, gone, settled=settled):
                 return
         except RateLimited as error:
-            pause_s, last_word = error.retry_after_s, error.message
+            pause_s, last_word = max(pause_s, min(error.retry_after_s, LONGEST_PAUSE_S)), error.message
         except (AuthError, InvalidRequest) as error:  # asking again would be answered the same
             last_word = error.message
             break
@@ -99,19 +109,48 @@ def _begin(fleet: Fleet, deployment: Deployment, reason: str) -> Deployment:
     return deployment
 
 
-def _is_gone(provider: Provider, deployment: Deployment, now: float) -> bool:
-    """Ask for its end, then look. The id may never have reached us: then the name is searched for, for as long as the
-    cloud may not know yet what it has made.
+def _is_gone(provider: Provider, deployment: Deployment, gone: set[str], *, settled: bool) -> bool:
+    """Ask for the end of all that has its name, then look; `gone` are the ids that the cloud has let go of.
+
+    The id may never have reached us: then the name is searched for, until the cloud's lists have `settled`.
     """
-    resource_id = deployment.resource_id
-    if not resource_id:
-        found = provider.find(deployment.resource_name)
-        if found is None:
-            return now >= (deployment.launched_at or 0.0) + provider.list_lag_s
-        resource_id = found.resource_id
-    provider.terminate(resource_id)
+    resource_id: str | None = deployment.resource_id
+    if not resource_id or resource_id in gone:
+        resource_id = _another(provider, deployment.resource_name, gone)
+    while resource_id:
+        if not _has_ended(provider, resource_id):
+            return False
+        gone.add(resource_id)
+        resource_id = _another(provider, deployment.resource_name, gone)
+    return bool(gone) or settled
+
+
+def _another(provider: Provider, name: str, gone: set[str]) -> str | None:
+    """The id of what the cloud lists under this name, without those that it has let go of: lists are slow to forget.
+
+    There may be a second one: names are not unique everywhere, and a create may be carried out twice on its way. When
+    one was found and ended, a list that cannot be had is no reason to doubt that.
+    """
+    try:
+        found = provider.find(name)
+    except ProviderError:
+        if not gone:
+            raise
+        return None
+    return found.resource_id if found and found.resource_id not in gone else None
+
+
+def _has_ended(provider: Provider, resource_id: str) -> bool:
+    """Whatever the answer to the request is: what counts is whether it is still there."""
+    refusal: ProviderError | None = None
+    try:
+        provider.terminate(resource_id)
+    except ProviderError as error:
+        refusal = error
     try:
         provider.describe(resource_id)
     except NotFound:
         return True
+    if refusal:
+        raise refusal
     return False

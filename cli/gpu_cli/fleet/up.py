@@ -53,11 +53,11 @@ def _resume(fleet: Fleet, wanted: Wanted, progress: Progress) -> Deployment | No
     deployment = fleet.store.find_live(wanted.name)
     if deployment is None:
         return None
-    deployment, state = look(fleet, deployment)
+    deployment, resource = look(fleet, deployment)
     if not deployment.is_live:
         return None
     # This process holds the launch lock now, so that a start tied to a killed launcher can be taken over.
-    if reason := why_end(fleet, deployment, state):
+    if reason := why_end(fleet, deployment, resource):
         progress.stage("clearing")
         tear_down(fleet, deployment, reason)
         return None

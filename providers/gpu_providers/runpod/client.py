@@ -4,7 +4,7 @@ https://docs.runpod.io/api-reference-v2/overview; the OpenAPI document is at htt
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -14,21 +14,14 @@ from gpu_providers.base import Secret
 from gpu_providers.errors import CreateUnknown, InvalidRequest, NotFound, ProviderError, ProviderUnavailable
 from gpu_providers.event_stream import Reading
 from gpu_providers.http import Answer, Http, OutcomeUnknown, Request
-from gpu_providers.runpod.log_lines import LogLine, log_lines
-from gpu_providers.runpod.parsing import number
+from gpu_providers.runpod.log_lines import LogLine, LogQuery, log_lines
 from gpu_providers.runpod.refusals import OUR_FAULT, SET_THE_URL, TRY_LATER, Conflict, refusal
-
-Json = Mapping[str, Any]
-"""An object of the API: it has fields that we do not know, and any that we know may be missing."""
+from gpu_providers.runpod.values import Json, number
 
 PAGES = 100
 """More than any account has, at 1000 items a page: the end of patience with a cloud whose lists do not end."""
 BALANCE_S = 5.0
-READ_S = 10.0
-"""The longest that a look at a log takes."""
 _BALANCE = "{ myself { clientBalance } }"
-MAX_TAIL = 5000
-"""The most lines that RunPod gives of the past."""
 _MAY_HAVE_WORKED = (408, 409)
 """Besides all from 500: a request that took too long, and a name that is taken, perhaps by this very request."""
 _LOOK_IT_UP = "it may exist and bill: look for its name before anything else"
@@ -78,24 +71,12 @@ class RunPodClient:
                 self._accepted(self._http.once(self._request("PATCH", path, body={"locked": False})))
                 self._delete(path)
 
-    def pod_logs(
-        self,
-        pod_id: str,
-        *,
-        source: str | None = None,
-        tail: int = 100,
-        since: str | None = None,
-        follow: bool = False,
-        read_s: float = READ_S,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> Iterator[LogLine]:
-        """The last `tail` lines, or those since a moment (RFC 3339), of the `container` or `system` or both.
+    def pod_logs(self, pod_id: str, query: LogQuery) -> Iterator[LogLine]:
+        """Lines of what the container prints (`container`) and of what its host says (`system`).
 
-        The stream has no end: this ends when no more lines come for a moment, at the latest after `read_s`. With
-        `follow` it goes on until `stop()`. Raises NotFound, also when it follows a pod that goes away.
+        Without `follow` it ends when no more come for a moment. Raises NotFound, also when it follows a pod that goes.
         """
-        reading = self._reading(follow, read_s, stop)
-        return self._logs(f"pods/{_quoted(pod_id)}/logs", source, tail, since, reading)
+        return self._logs(f"pods/{_quoted(pod_id)}/logs", query)
 
     def endpoints(self) -> list[Json]:
         """All serverless endpoints of the account."""
@@ -118,22 +99,9 @@ class RunPodClient:
         """What runs, or begins to, behind an endpoint. Raises NotFound."""
         return _items(self._read(f"serverless/{_quoted(endpoint_id)}/workers"), "workers")
 
-    def worker_logs(
-        self,
-        endpoint_id: str,
-        worker_id: str,
-        *,
-        source: str | None = None,
-        tail: int = 100,
-        since: str | None = None,
-        follow: bool = False,
-        read_s: float = READ_S,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> Iterator[LogLine]:
+    def worker_logs(self, endpoint_id: str, worker_id: str, query: LogQuery) -> Iterator[LogLine]:
         """As `pod_logs`."""
-        reading = self._reading(follow, read_s, stop)
-        path = f"serverless/{_quoted(endpoint_id)}/workers/{_quoted(worker_id)}/logs"
-        return self._logs(path, source, tail, since, reading)
+        return self._logs(f"serverless/{_quoted(endpoint_id)}/workers/{_quoted(worker_id)}/logs", query)
 
     def volumes(self) -> list[Json]:
         """All network volumes of the account."""
@@ -210,17 +178,12 @@ class RunPodClient:
         if answer.text:
             answer.json()  # the API says nothing (204), or JSON: a web page is not its word
 
-    def _reading(self, follow: bool, read_s: float, stop: Callable[[], bool]) -> Reading:
-        deadline = math.inf if follow else self._http.clock() + read_s
-        return Reading(self._refusal, deadline, stop, follow)
-
-    def _logs(self, path: str, source: str | None, tail: int, since: str | None, reading: Reading) -> Iterator[LogLine]:
+    def _logs(self, path: str, query: LogQuery) -> Iterator[LogLine]:
         """Not followed, a log that goes on while it is read ends with what was asked for."""
-        asked = {"source": source, "since": since, "tail": None if since else str(min(tail, MAX_TAIL))}
-        query = {name: value for name, value in asked.items() if value}
-        request = self._request("GET", path, params=query, headers={"Accept": "text/event-stream"})
-        lines = log_lines(self._http, request, reading)
-        return lines if since or reading.follow else islice(lines, tail)
+        request = self._request("GET", path, params=query.params(), headers={"Accept": "text/event-stream"})
+        deadline = math.inf if query.follow else self._http.clock() + query.read_s
+        lines = log_lines(self._http, request, Reading(self._refusal, deadline, query.stop, query.follow))
+        return lines if query.since or query.follow else islice(lines, query.tail)
 
     def _request(self, method: str, path: str, **more: Any) -> Request:
         return Request(method, f"{self._api_url}/{path}", self._key, **more)
@@ -231,9 +194,8 @@ class RunPodClient:
         return answer
 
     def _refusal(self, answer: Answer) -> ProviderError:
-        """A validator may quote what it refuses, so nothing of the environment that was sent is repeated."""
         env = (answer.request.body or {}).get("env", {})
-        return refusal(answer.masking((self._key.reveal(), *env.values())))
+        return refusal(answer, (self._key.reveal(), *env.values()))
 
 
 def _quoted(part: str) -> str:

@@ -17,12 +17,11 @@ from typing import Any
 from gpu_providers.base import Boot, LaunchRequest, Resource, ResourceState, Volume
 from gpu_providers.errors import CommandCrashed, HostFailed, InvalidRequest, NoCapacity, NotFound, ProviderError
 from gpu_providers.runpod import boot, marks, names, pod_answers, pods
-from gpu_providers.runpod.client import Json, RunPodClient
-from gpu_providers.runpod.fields import part, text
+from gpu_providers.runpod.client import RunPodClient
+from gpu_providers.runpod.log_lines import LogQuery
 from gpu_providers.runpod.options import Options, disk_gb, regions_of
-from gpu_providers.runpod.parsing import moment, number
-from gpu_providers.runpod.pod_log import MOST_LINES
 from gpu_providers.runpod.urls import Urls
+from gpu_providers.runpod.values import Json, id_of, moment, number, part, text
 
 PREFIX = "serverless/"
 """Before the id of an endpoint, in a resource's id."""
@@ -57,7 +56,7 @@ class Endpoints:
 
     def find(self, name: str) -> Resource | None:
         """The newest of this name."""
-        named = [said for said in self.client.endpoints() if marks.name_of(said) == name]
+        named = [said for said in self.client.endpoints() if marks.is_named(said, name)]
         with contextlib.suppress(NotFound):  # it has gone meanwhile
             return self._with_workers(max(named, key=pod_answers.created_at)) if named else None
         return None
@@ -90,10 +89,10 @@ class Endpoints:
         return Boot(running=True, detail=", ".join(filter(None, (_in_words(workers), progress))))
 
     def _with_workers(self, said: Json) -> Resource:
-        return self._resource(said, self.client.workers(text(said, "id")))
+        return self._resource(said, self.client.workers(id_of(said)))
 
     def _resource(self, said: Json, workers: Sequence[Json]) -> Resource:
-        endpoint_id = text(said, "id")
+        endpoint_id = id_of(said)
         base = text(part(said, "requestUrls"), "base") or self.urls.of_endpoint(endpoint_id)
         statuses = [text(worker, "status") for worker in workers]
         broken = bool(statuses) and all(status == "UNHEALTHY" for status in statuses)
@@ -109,13 +108,14 @@ class Endpoints:
             labels=marks.labels(said),
             detail=_in_words(workers),
             region=", ".join(sorted({text(worker, "dataCenterId") for worker in workers} - {""})),
+            most_workers=max(1, round(number(part(said, "workers").get("max")) or 1)),
             native_idle_s=number(part(said, "workers").get("idleTimeout")),
         )
 
     def _host_log(self, endpoint_id: str, worker_id: str) -> Sequence[str]:
         """Nothing when it cannot be read: it only adds."""
         with contextlib.suppress(ProviderError):
-            read = self.client.worker_logs(endpoint_id, worker_id, source="system", tail=MOST_LINES, read_s=_LOG_READ_S)
+            read = self.client.worker_logs(endpoint_id, worker_id, LogQuery(source="system", read_s=_LOG_READ_S))
             return [line.line for line in read]
         return ()
 

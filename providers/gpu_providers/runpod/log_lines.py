@@ -4,17 +4,42 @@ As in the OpenAPI document at https://api.runpod.io/v2/openapi.json, under `/v2/
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from gpu_providers.errors import ProviderUnavailable, RateLimited
 from gpu_providers.event_stream import Event, Reading, events
 from gpu_providers.http import Http, Request
 
-RESUME_S = 1.0
-"""How long to wait before a stream that ended is taken up again."""
+RESUME_S = 5.0
+"""How long to wait before a stream that ended is taken up again: some end at once, and RunPod counts requests."""
 FAILURES = 3
 """How many times in a row that may fail."""
+MOST_LINES = 5000
+"""RunPod gives no more of the past."""
+
+
+@dataclass(frozen=True)
+class LogQuery:
+    """What of a log is wanted, and for how long it is read: such a stream has no end."""
+
+    source: str = ""
+    """`container`, `system`, or empty for both."""
+    tail: int = MOST_LINES
+    """The last so many lines, 0 to MOST_LINES."""
+    since: str = ""
+    """The lines from that moment on (RFC 3339), whatever `tail` says; empty for no moment."""
+    follow: bool = False
+    """Go on when there are no more lines for a moment, until `stop()`."""
+    stop: Callable[[], bool] = lambda: False
+    read_s: float = 10.0
+    """The longest that it takes without `follow`."""
+
+    def params(self) -> dict[str, str]:
+        """As the routes for logs want it."""
+        tail = "" if self.since else str(min(self.tail, MOST_LINES))
+        asked = {"source": self.source, "since": self.since, "tail": tail}
+        return {name: value for name, value in asked.items() if value}
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ So the environment carries the labels, and a variable with the name itself: a th
 from collections.abc import Mapping
 
 from gpu_providers.base import RESOURCE_PREFIX, LaunchRequest
-from gpu_providers.runpod.client import Json
-from gpu_providers.runpod.fields import part, text
-from gpu_providers.runpod.parsing import number
+from gpu_providers.runpod.values import Json, number, part, text
 
 _NAME = "GPU_RESOURCE"
 _LABEL = "GPU_LABEL_"
@@ -27,12 +25,17 @@ def environment(request: LaunchRequest) -> Mapping[str, str]:
 
 
 def name_of(thing: Json) -> str:
-    """The name that we gave it, or nothing when it is not ours. Somebody's pod called gpu-something is not.
-
-    RunPod has been seen to put ` -fb` behind the names of endpoints with FlashBoot.
-    """
+    """The name that we gave it, or nothing when it is not ours. Somebody's pod called gpu-something is not."""
     ours = text(part(thing, "env"), _NAME)
-    return ours if ours.startswith(RESOURCE_PREFIX) and text(thing, "name").removesuffix(" -fb") == ours else ""
+    return ours if ours.startswith(RESOURCE_PREFIX) and _shown_name(thing) == ours else ""
+
+
+def is_named(thing: Json, name: str) -> bool:
+    """Whether it is ours and of this name; where RunPod does not show its environment, the name alone decides.
+
+    A name that we gave was given once: not to know it again would leave the thing running.
+    """
+    return name_of(thing) == name or (thing.get("env") is None and _shown_name(thing) == name)
 
 
 def labels(thing: Json) -> Mapping[str, str]:
@@ -44,3 +47,8 @@ def labels(thing: Json) -> Mapping[str, str]:
 def asked_price_usd_per_hour(thing: Json) -> float:
     """What the offer said; 0 where that is not known."""
     return number(part(thing, "env").get(_ASKED_PRICE)) or 0.0
+
+
+def _shown_name(thing: Json) -> str:
+    """RunPod has been seen to put ` -fb` behind the names of endpoints with FlashBoot."""
+    return text(thing, "name").removesuffix(" -fb")

@@ -1,26 +1,17 @@
-"""RunPod's spellings: GPU ids, offer ids, pools of cards for serverless."""
+"""What an offer's id says, and the pools of cards by which serverless asks for one."""
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gpu_providers import gpus
 from gpu_providers.errors import InvalidRequest
-from gpu_providers.gpus import Gpu
 
 SECURE, COMMUNITY, SERVERLESS = "secure", "community", "serverless"
-"""What can be bought, as an offer id says it. A pod's `cloud` is the first two in upper case."""
+"""What can be bought, as an offer id says it. The first two are whose machines pods are on: of RunPod's partners' data
+centers, or anybody's; the API writes them in upper case."""
 
 _OFFER_ID = re.compile(rf"runpod-({SECURE}|{COMMUNITY}|{SERVERLESS})-([1-9]\d*)x(\S.*)")
-
-
-def gpu_of(gpu_id: str, memory_gb: float | None = None) -> Gpu | None:
-    """The card behind a GPU id of the catalogue (`NVIDIA H100 80GB HBM3`) and its `memory`.
-
-    None for a card that we do not know and for a slice of one (`… MIG 1g.24gb`).
-    """
-    return gpus.canonical(gpu_id, memory_gb)
 
 
 @dataclass(frozen=True)

@@ -5,25 +5,18 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeVar
 
 from gpu_providers.base import Volume
 from gpu_providers.errors import InvalidRequest
-
-
-class Cloud(StrEnum):
-    """Whose machines: RunPod's partners' data centers, or anybody's."""
-
-    SECURE = "SECURE"
-    COMMUNITY = "COMMUNITY"
-
+from gpu_providers.runpod.names import COMMUNITY, SECURE
 
 _CLOUDS = {
-    "secure": (Cloud.SECURE,),
-    "community": (Cloud.COMMUNITY,),
-    "any": (Cloud.SECURE, Cloud.COMMUNITY),
+    "secure": (SECURE,),
+    "community": (COMMUNITY,),
+    "any": (SECURE, COMMUNITY),
 }
+_KNOWN = ("cloud", "regions", "registry", "disk_gb", "workers_min", "workers_max", "flashboot", "timeout")
 _REGION = re.compile(r"[A-Z]+(-[A-Z0-9]+)+")
 _Value = TypeVar("_Value")
 _SMALLEST_DISK_GB = 20
@@ -34,7 +27,7 @@ _SMALLEST_DISK_GB = 20
 class Options:
     """What a recipe may say about RunPod; the defaults are what it gets that says nothing."""
 
-    clouds: tuple[Cloud, ...] = _CLOUDS["secure"]
+    clouds: tuple[str, ...] = _CLOUDS["secure"]
     """Machines of the community cloud are somebody's: a recipe has to ask for them."""
     regions: tuple[str, ...] = ()
     """Ids of data centers, `EU-RO-1`; empty for anywhere."""
@@ -70,16 +63,16 @@ def parse_options(options: Mapping[str, object]) -> Options:
     )
 
 
-def clouds_of(options: Options, volume: Volume | None) -> Sequence[Cloud]:
+def clouds_of(options: Options, volume: Volume | None) -> Sequence[str]:
     """Network volumes exist in the secure cloud only (docs.runpod.io, storage/network-volumes)."""
     if not volume:
         return options.clouds
-    if Cloud.SECURE not in options.clouds:
+    if SECURE not in options.clouds:
         raise InvalidRequest(
             f"the volume {volume.name} cannot be attached in RunPod's community cloud",
             hint="set cloud: secure in the recipe, or leave its cache for runpod out",
         )
-    return (Cloud.SECURE,)
+    return (SECURE,)
 
 
 def regions_of(options: Options, volume: Volume | None) -> Sequence[str]:
@@ -99,10 +92,7 @@ def disk_gb(options: Options, disk_gib: int) -> int:
     return options.disk_gb or max(_SMALLEST_DISK_GB, math.ceil(disk_gib * 2**30 / 10**9))
 
 
-_KNOWN = ("cloud", "regions", "registry", "disk_gb", "workers_min", "workers_max", "flashboot", "timeout")
-
-
-def _clouds(options: Mapping[str, object]) -> tuple[Cloud, ...]:
+def _clouds(options: Mapping[str, object]) -> tuple[str, ...]:
     value = options.get("cloud", "secure")
     if not isinstance(value, str) or value not in _CLOUDS:
         raise _refused("cloud", value, f"give one of {', '.join(_CLOUDS)}")

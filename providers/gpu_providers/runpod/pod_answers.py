@@ -6,10 +6,8 @@ from datetime import UTC, datetime
 from gpu_providers.base import Resource, ResourceState
 from gpu_providers.errors import NotFound
 from gpu_providers.runpod import marks
-from gpu_providers.runpod.client import Json
-from gpu_providers.runpod.fields import part, text
-from gpu_providers.runpod.parsing import moment, number
 from gpu_providers.runpod.urls import Urls
+from gpu_providers.runpod.values import Json, id_of, moment, number, part, text
 
 _HTTP_PORT = re.compile(r"\b(\d+)/http\b")
 _RUNNING = (ResourceState.RUNNING, "RUNNING")
@@ -18,12 +16,12 @@ _STATES = {"EXITED": ResourceState.BROKEN, "ERROR": ResourceState.BROKEN}
 
 
 def resource(pod: Json, urls: Urls) -> Resource:
-    """What RunPod says of a pod, now. Raises NotFound as `check_exists`."""
+    """What RunPod says of a pod, now. Raises NotFound as `check_exists`, ProviderUnavailable as `id_of`."""
     check_exists(pod)
     what, detail = state(pod)
     return Resource(
         provider="runpod",
-        resource_id=text(pod, "id"),
+        resource_id=id_of(pod),
         name=text(pod, "name"),
         state=what,
         endpoint=_endpoint(pod, urls),

@@ -11,14 +11,14 @@ from typing import Any
 from gpu_providers.base import RESOURCE_PREFIX, Boot, LaunchRequest, Resource, ResourceState, Volume
 from gpu_providers.errors import InvalidRequest, ProviderError
 from gpu_providers.runpod import boot, marks
-from gpu_providers.runpod.client import Json, RunPodClient
-from gpu_providers.runpod.fields import text
+from gpu_providers.runpod.client import RunPodClient
+from gpu_providers.runpod.log_lines import LogQuery
 from gpu_providers.runpod.names import OfferId
 from gpu_providers.runpod.options import Options, disk_gb, regions_of
 from gpu_providers.runpod.pod_answers import check_exists, created_at, is_gone, resource
-from gpu_providers.runpod.pod_log import MOST_LINES
 from gpu_providers.runpod.refusals import Unprocessable
 from gpu_providers.runpod.urls import Urls
+from gpu_providers.runpod.values import Json, text
 from gpu_providers.runpod.volumes import VOLUME_PATH
 
 _NAME = re.compile(re.escape(RESOURCE_PREFIX) + r"[A-Za-z0-9][A-Za-z0-9-]{0,55}")
@@ -48,12 +48,13 @@ class Pods:
 
     def find(self, name: str) -> Resource | None:
         """The newest of this name."""
-        named = [pod for pod in self._ours() if marks.name_of(pod) == name]
+        named = [pod for pod in self.client.pods() if marks.is_named(pod, name) and not is_gone(pod)]
         return self._resource(max(named, key=created_at)) if named else None
 
     def all(self) -> Iterator[Resource]:
         """Ours, and no others."""
-        return (resource(pod, self.urls) for pod in self._ours())
+        ours = [pod for pod in self.client.pods() if marks.name_of(pod) and not is_gone(pod)]
+        return (resource(pod, self.urls) for pod in ours)
 
     def describe(self, pod_id: str) -> Resource:
         """Raises NotFound."""
@@ -64,9 +65,6 @@ class Pods:
         pod = self.client.pod(pod_id)
         check_exists(pod)
         return boot.boot(pod, self._host_log(pod))
-
-    def _ours(self) -> list[Json]:
-        return [pod for pod in self.client.pods() if marks.name_of(pod) and not is_gone(pod)]
 
     def _resource(self, pod: Json) -> Resource:
         """As RunPod says, but for a crash loop, all of which it calls RUNNING."""
@@ -80,7 +78,7 @@ class Pods:
         if not boot.is_fresh(pod):
             return ()
         with contextlib.suppress(ProviderError):
-            read = self.client.pod_logs(text(pod, "id"), source="system", tail=MOST_LINES, read_s=_LOG_READ_S)
+            read = self.client.pod_logs(text(pod, "id"), LogQuery(source="system", read_s=_LOG_READ_S))
             return [line.line for line in read]
         return ()
 

@@ -26,12 +26,10 @@ from gpu_providers.http import Http, user_agent
 from gpu_providers.runpod import doctor
 from gpu_providers.runpod.client import RunPodClient
 from gpu_providers.runpod.credentials import api_key
-from gpu_providers.runpod.endpoint_log import endpoint_log
-from gpu_providers.runpod.endpoint_offers import endpoint_offers
 from gpu_providers.runpod.endpoints import PREFIX, Endpoints
-from gpu_providers.runpod.offers import pod_offers, why_none
+from gpu_providers.runpod.logs import endpoint_log, pod_log
+from gpu_providers.runpod.offers import SOLD, offers, why_none
 from gpu_providers.runpod.options import parse_options
-from gpu_providers.runpod.pod_log import pod_log
 from gpu_providers.runpod.pods import Pods
 from gpu_providers.runpod.urls import Urls
 from gpu_providers.runpod.volumes import VOLUME_PATH, Volumes
@@ -40,7 +38,6 @@ POLL_VARIABLE = "GPU_RUNPOD_POLL_S"
 """For tests against an emulator, whose time may run faster: seconds between two looks, instead of the usual ones."""
 
 _LIST_LAG_POLLS = 6
-_CATALOGUES = {Kind.POD: pod_offers, Kind.SERVERLESS: endpoint_offers}
 _FIRST_BYTE_S = {Kind.POD: 100.0, Kind.SERVERLESS: 330.0}
 """docs.runpod.io, pods/configuration/expose-ports and serverless/load-balancing/overview."""
 
@@ -61,11 +58,10 @@ class RunPodProvider(Provider, VolumeStore):
         self._urls = Urls.of(context.environ)
 
     def offers(self, search: Search) -> Sequence[Offer]:
-        look_up = _CATALOGUES.get(search.kind or Kind.POD)
         options = parse_options(search.options)
-        if not look_up:
+        if search.kind and search.kind not in SOLD:
             return ()
-        return look_up(self._client, search, options, self._volume(search.volume), datetime.now(UTC))
+        return offers(self._client, search, options, self._volume(search.volume), datetime.now(UTC))
 
     def why_no_offers(self, search: Search) -> str:
         return why_none(search)

@@ -7,6 +7,7 @@ told apart by what they say; the texts are those that clients in public have rec
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,8 @@ _MEMBERS = {"title", "detail", "errors", "error"}
 _MISSING = "missing property"
 _ERRORS = 3
 _LENGTH = 400
+_SECRET_LENGTH = 8
+"""Masking anything shorter would make a text unreadable and hide no secret."""
 
 
 class Conflict(ProviderUnavailable):
@@ -86,8 +89,11 @@ _EDGE_BLOCK = re.compile(r"\b1010\b")
 """Cloudflare's code for a client whose User-Agent it does not let in."""
 
 
-def refusal(answer: Answer) -> ProviderError:
-    """The error that stands for this answer. It is NotFound only on the API's own word, never for an empty 404."""
+def refusal(answer: Answer, secrets: Collection[str] = ()) -> ProviderError:
+    """The error that stands for this answer. It is NotFound only on the API's own word, never for an empty 404.
+
+    A validator may quote what it refuses: `secrets`, of what was sent, are not repeated.
+    """
     problem = _problem(answer)
     if answer.status == 403 and (problem is None or _EDGE_BLOCK.search(answer.text)):
         return ProviderUnavailable(
@@ -97,7 +103,7 @@ def refusal(answer: Answer) -> ProviderError:
     if answer.status == 410 or (problem and _is_of_v1(problem)):
         return ProviderUnavailable(
             f"{answer.request}: the answer ({answer.status}) is that of RunPod's API v1, which is retired"
-            f"{_quotation(problem or {})}",
+            f"{_quotation(problem or {}, secrets)}",
             hint=SET_THE_URL,
         )
     if problem is None and answer.status not in _NEEDS_NO_BODY:
@@ -105,7 +111,7 @@ def refusal(answer: Answer) -> ProviderError:
             f"{answer.request}: the answer ({answer.status}) is not one of RunPod's API",
             hint=TRY_LATER if answer.status >= 500 else SET_THE_URL,
         )
-    said = _quotation(problem or {})
+    said = _quotation(problem or {}, secrets)
     meaning = _meaning(answer.status, said)
     return meaning.error(f"RunPod answered {answer.status} to {answer.request.method}{said}", hint=meaning.hint)
 
@@ -132,10 +138,18 @@ def _is_of_v1(problem: dict[str, Any]) -> bool:
     return _MEMBERS & problem.keys() == {"error"}
 
 
-def _quotation(problem: dict[str, Any]) -> str:
+def _quotation(problem: dict[str, Any], secrets: Collection[str]) -> str:
     said = problem.get("detail") or problem.get("title") or problem.get("error") or ""
     errors = problem.get("errors")
     # One missing field makes the validator call all others unknown, so that line tells what is wrong.
     found = sorted(map(str, errors if isinstance(errors, list) else []), key=lambda line: _MISSING not in line)
-    text = " ".join("; ".join([*found[:_ERRORS], str(said)]).split())
+    text = " ".join(_masked("; ".join([*found[:_ERRORS], str(said)]), secrets).split())
     return f": {text[:_LENGTH]}" if text else ""
+
+
+def _masked(text: str, secrets: Collection[str]) -> str:
+    """The longest first: one may be part of another. Each also as it looks quoted."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SECRET_LENGTH:
+            text = text.replace(secret, "***").replace(json.dumps(secret)[1:-1], "***")
+    return text

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from gpu_providers.base import Bucket, Secret, Volume
 from gpu_providers.errors import AuthError, CreateUnknown, InvalidRequest
-from gpu_providers.runpod.client import Json, RunPodClient
+from gpu_providers.runpod.client import RunPodClient
+from gpu_providers.runpod.values import Json, id_of, number, text
 
 VOLUME_PATH = "/runpod-volume"
 """Where serverless endpoints mount a volume; pods may choose, and are told the same."""
@@ -43,20 +44,20 @@ class Volumes:
         found = [_volume(said) for said in self.client.volumes()]
         return sorted(found, key=lambda volume: (volume.name, volume.volume_id))
 
-    def find(self, text: str) -> Volume:
+    def find(self, wanted: str) -> Volume:
         """The volume of this id or name. Raises InvalidRequest when there is none, or several of the name."""
         found = self.all()
-        matching = [volume for volume in found if volume.volume_id == text] or [
-            volume for volume in found if volume.name == text
+        matching = [volume for volume in found if volume.volume_id == wanted] or [
+            volume for volume in found if volume.name == wanted
         ]
         if len(matching) == 1:
             return matching[0]
         if matching:
             ids = ", ".join(volume.volume_id for volume in matching)
-            raise InvalidRequest(f"several network volumes are called {text!r}: {ids}", hint="give the id of one")
+            raise InvalidRequest(f"several network volumes are called {wanted!r}: {ids}", hint="give the id of one")
         there = ", ".join(volume.name for volume in found) or "none"
-        hint = f"there are: {there}; make one: gpu volume create {text}"
-        raise InvalidRequest(f"RunPod has no network volume {text!r}", hint=hint)
+        hint = f"there are: {there}; make one: gpu volume create {wanted}"
+        raise InvalidRequest(f"RunPod has no network volume {wanted!r}", hint=hint)
 
     def create(self, name: str, size_gb: int, region: str) -> Volume:
         """One of the standard tier. A name that is taken is refused, so that a lost answer leaves no doubt."""
@@ -102,8 +103,8 @@ def usd_per_month(size_gb: int) -> float:
 
 
 def _volume(said: Json) -> Volume:
-    size_gb = int(said.get("size") or 0)
+    size_gb = int(number(said.get("size")) or 0)
     # The high-performance tier costs more, and only RunPod's console says how much.
     price = None if said.get("type") == "HIGH_PERFORMANCE" else usd_per_month(size_gb)
-    region = str(said.get("dataCenter") or said.get("dataCenterId") or "")
-    return Volume("runpod", str(said["id"]), str(said.get("name") or ""), size_gb, region, price)
+    region = text(said, "dataCenter") or text(said, "dataCenterId")
+    return Volume("runpod", id_of(said), text(said, "name"), size_gb, region, price)

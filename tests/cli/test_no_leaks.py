@@ -1,0 +1,293 @@
+"""No misbehaviour of a cloud, and no end of a command, leaves a bill behind."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import yaml
+from driver import Gpu, Ran, Running, wait_until
+from emulators.misbehaviour import WHATS
+from emulators.runpod import RunPodEmulator
+
+DEADLINES = ("--boot-deadline", "3s", "--start-deadline", "60s")
+Rule = Mapping[str, Any]
+
+
+class Account:
+    """The program, a recipe that a rented machine can serve, and the cloud where that machine is."""
+
+    def __init__(self, gpu: Gpu, cloud: RunPodEmulator) -> None:
+        self.gpu = gpu
+        self.cloud = cloud
+
+    def recipe(self, misbehaviour: Mapping[str, Any] = {}) -> str:
+        """Of a model whose facts are known without a network; `misbehaviour` is the stand-in engine's."""
+        document = {
+            "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
+            "context": 8192,
+            "engine": {"env": {"STUB_ENGINE": json.dumps(dict(misbehaviour))}},
+        }
+        path = self.gpu.cwd / "rented.yaml"
+        path.write_text(yaml.safe_dump(document))
+        return str(path)
+
+    def up(self, *options: str) -> Ran:
+        return self.gpu(*self._up(*DEADLINES, *options))
+
+    def start_up(self, *options: str, misbehaviour: Mapping[str, Any] = {}) -> Running:
+        """Without waiting for it."""
+        return self.gpu.start(*self._up(*options, misbehaviour=misbehaviour))
+
+    def _up(self, *options: str, misbehaviour: Mapping[str, Any] = {}) -> Sequence[str]:
+        return ("up", self.recipe(misbehaviour), "--provider", "runpod", "--json", *options)
+
+    def asked(self, method: str, part: str) -> bool:
+        """Whether the cloud has had such a request."""
+        with self.cloud.lock:
+            return any(request.method == method and part in request.path for request in self.cloud.requests)
+
+    def made(self) -> Sequence[str]:
+        """The ids of all pods and endpoints that there were."""
+        return [str(one["id"]) for one in self._billed() if not str(one["name"]).endswith(" worker")]
+
+    def alive(self) -> Sequence[str]:
+        """The ids of all that bills now, workers of endpoints included."""
+        return [str(one["id"]) for one in self._billed() if one["alive"]]
+
+    def _billed(self) -> Sequence[Mapping[str, Any]]:
+        resources: list[Mapping[str, Any]] = self.cloud.bill()["resources"]
+        return resources
+
+    def mend(self) -> None:
+        """From now on the cloud behaves."""
+        with self.cloud.lock:
+            self.cloud.misbehaviour.clear()
+
+
+@pytest.fixture
+def account(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    monkeypatch.setenv("GPU_RUNPOD_POLL_S", "0.1")
+    # The real streams leave it to be guessed that there is no more for now.
+    monkeypatch.setattr("emulators.runpod.logs.KEEPALIVE_S", 0.1)
+    with RunPodEmulator(engine="stub") as cloud:
+        for name, value in cloud.env.items():
+            monkeypatch.setenv(name, value)
+        yield Account(gpu, cloud)
+        assert gpu.close() == []  # a guard that is at it would go on trying without a cloud
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the cloud does, and what has to come of it."""
+
+    rules: Sequence[Rule]
+    exit: int = 0
+    """Of `gpu up`."""
+    code: str = ""
+    """Of its error."""
+    made: int = 1
+    """How many resources there were in all."""
+    down: int = 0
+    """The exit of `gpu down` after an `up` that worked."""
+    wait: bool = True
+    """Whether an engine is to be seen at work."""
+
+    def __str__(self) -> str:
+        return "+".join("-".join(str(value) for value in rule.values()) for rule in self.rules)
+
+
+def once(do: str, call: str = "create", **more: Any) -> Rule:
+    return {"do": do, "call": call, "times": 1, **more}
+
+
+LOST_ANSWERS = (
+    once("server-error", when="after"),
+    once("reset", when="after"),
+    once("html", when="after"),
+    once("timeout", when="after", seconds=0.5),
+    once("truncated"),
+    once("missing-fields", fields=["id"]),
+)
+CASES = (
+    # an answer that is lost: what may have been made is looked for, and taken
+    *(Case([rule], wait=False) for rule in LOST_ANSWERS),
+    Case([LOST_ANSWERS[0], {"do": "list-lag", "seconds": 0.4}]),
+    # or passed over, and a cloud that is silent again and again is not asked for ever
+    Case([{"do": "reset", "call": "create"}], 5, "not-launched", made=0),
+    # answers that are not to be understood
+    Case([{"do": "unknown-enum", "call": call} for call in ("create", "get", "list", "logs")]),
+    Case([{"do": "unknown-enum"}], 3, "nothing-fits", made=0),
+    Case([{"do": "missing-fields", "call": call} for call in ("create", "get", "list")]),
+    Case([{"do": "html", "call": "get", "times": 2}, {"do": "truncated", "call": "list", "times": 1}]),
+    # refusals
+    Case([once("rate-limit", retry_after=1), {"do": "no-capacity", "times": 2}], wait=False),
+    Case([{"do": "no-capacity"}], 5, "not-launched", made=0),
+    Case([{"do": "no-funds"}], 4, "not-launched", made=0),
+    # as mere text a command does not replace the entrypoint of the image, which then does not understand it
+    Case([{"do": "no-arrays"}, {"do": "no-json-args"}], 6, "bad-engine-args"),
+    Case([{"do": "rate-limit", "retry_after": 600}], 5, "no-answer", made=0),
+    Case([{"do": "edge-block"}], 5, "no-answer", made=0),
+    # hosts that do not come up
+    Case([{"do": "early-running", "seconds": 0.7}, {"do": "no-arrays"}]),
+    Case([once("never-boots")], made=2),
+    Case([once("preempt", seconds=0.3)], made=2),
+    Case([{"do": "system-line", "text": "error creating container: unsatisfied condition: cuda>=13.0"}], 6, made=3),
+    Case([{"do": "system-line", "text": "no space left on device"}], 2, "refused"),
+    # the recipe's fault, as far as its log says
+    Case([{"do": "crash-loop", "seconds": 0.1}], 6, "engine-error"),
+    # ends that are not to be believed
+    Case([{"do": "delete-500-works"}], wait=False),
+    Case([{"do": "html", "call": "delete", "times": 4}, {"do": "delete-204-stays", "times": 3}], wait=False),
+    Case([once("rate-limit", "delete", retry_after=1), {"do": "delete-lag", "seconds": 1.0}], wait=False),
+    Case([{"do": "delete-locked"}], wait=False),
+    Case([{"do": "server-error", "call": "delete", "status": 401}], down=9, wait=False),
+    Case([{"do": "never-boots"}, {"do": "server-error", "call": "delete", "status": 401}], 9, "cleanup-unconfirmed"),
+)
+
+
+SERVERLESS = (
+    Case([LOST_ANSWERS[0], {"do": "list-lag", "seconds": 0.4}]),
+    Case([LOST_ANSWERS[4]], wait=False),
+    Case([{"do": "never-boots"}], 6, "start-deadline"),
+    Case([{"do": "crash-loop", "seconds": 0.1}], 6, "engine-error"),
+    Case([{"do": "delete-500-works"}], wait=False),
+    Case([{"do": "delete-204-stays", "times": 3}], wait=False),
+    Case([{"do": "server-error", "call": "delete", "status": 401}], down=9),
+)
+
+
+def test_every_misbehaviour_that_there_is_was_thought_of() -> None:
+    assert {rule["do"] for case in CASES for rule in case.rules} == set(WHATS)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_whatever_the_cloud_does_no_pod_is_left(account: Account, case: Case) -> None:
+    run(account, case)
+
+
+@pytest.mark.parametrize("case", SERVERLESS, ids=str)
+def test_whatever_the_cloud_does_no_endpoint_is_left(account: Account, case: Case) -> None:
+    run(account, case, "--serverless", "--start-deadline", "6s")
+
+
+def run(account: Account, case: Case, *options: str) -> None:
+    """An `up`, whatever comes of it, and its end."""
+    account.cloud.engine = "stub" if case.wait else "none"
+    account.cloud.misbehave(*case.rules)
+    up = account.up("--wait" if case.wait else "--no-wait", *options)
+    assert up.exit == case.exit, up.stderr
+    assert "Traceback" not in up.stderr
+    if up.exit == 0:
+        still_there = [one for one in account.made() if one in account.alive()]
+        assert still_there == [up.json["resource_id"].rpartition("/")[2]]
+        down = account.gpu("down", "rented", "--json")
+        assert down.exit == case.down, down.stderr
+    else:
+        assert up.error["code"] == (case.code or "not-launched")
+    if 9 in (case.exit, case.down):
+        assert account.alive()
+        account.mend()
+        collected = account.gpu("gc", "--yes")
+        assert collected.exit == 0, collected.stderr
+    assert not account.alive()
+    assert len(account.made()) == case.made
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a start is cut short."""
+
+    rules: Sequence[Rule]
+    misbehaviour: Mapping[str, Any]
+    """The engine's."""
+    has_come: Callable[[Account], bool]
+    options: Sequence[str] = ()
+
+
+def loads(account: Account) -> bool:
+    with account.cloud.lock:
+        return any(
+            pod.container and any("Starting to load" in line.line for line in pod.container.log.lines())
+            for pod in account.cloud.pods
+        )
+
+
+# It is made at once, the answer never comes, and the lists do not know of it yet.
+UNANSWERED = (once("timeout", when="after", seconds=5.0), {"do": "list-lag", "seconds": 0.4})
+MOMENTS = {
+    "create": Moment(UNANSWERED, {}, lambda account: bool(account.alive())),
+    "create-endpoint": Moment(UNANSWERED, {}, lambda account: bool(account.alive()), ["--serverless"]),
+    "boot": Moment([{"do": "early-running", "seconds": 60.0}], {}, lambda account: account.asked("GET", "/v2/pods/")),
+    "load": Moment([], {"load_s": 60}, loads),
+}
+
+
+def cut_short(account: Account, moment: Moment) -> Running:
+    """A start that has come to this moment."""
+    account.cloud.misbehave(*moment.rules)
+    up = account.start_up(*moment.options, misbehaviour=moment.misbehaviour)
+    wait_until(lambda: moment.has_come(account))
+    return up
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_what_a_killed_command_was_starting_is_ended_by_the_guard(account: Account, moment: str) -> None:
+    cut_short(account, MOMENTS[moment]).signal(signal.SIGKILL)
+    wait_until(lambda: not account.alive())
+    wait_until(lambda: account.gpu.state_of("rented") == "failed")
+    assert len(account.made()) == 1
+
+
+def test_what_a_killed_command_without_a_guard_was_making_is_found_and_ended_by_gc(account: Account) -> None:
+    up = cut_short(account, MOMENTS["create"])
+    account.gpu.kill_guard()
+    up.signal(signal.SIGKILL)
+    up.result()
+    collected = account.gpu("gc", "--yes", "--json")
+    assert collected.exit == 0, collected.stderr
+    assert len(collected.json["removed"]) == 1
+    assert not account.alive()
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [(moment, signal.SIGINT) for moment in ("create", "create-endpoint", "load")] + [("boot", signal.SIGTERM)],
+)
+def test_what_an_interrupted_command_was_starting_is_ended_by_itself(
+    account: Account, moment: str, number: signal.Signals
+) -> None:
+    up = cut_short(account, MOMENTS[moment])
+    account.gpu.kill_guard()
+    up.signal(number)
+    ended = up.result()
+    assert (ended.exit, ended.error["code"]) == (130, "interrupted"), ended.stderr
+    assert not account.alive()
+    assert account.gpu.state_of("rented") == "failed"
+
+
+def test_what_the_cloud_stops_and_keeps_is_ended_by_the_guard(account: Account) -> None:
+    account.cloud.engine = "none"
+    account.cloud.misbehave({"do": "preempt", "seconds": 4.0})
+    up = account.up("--no-wait")
+    assert up.exit == 0, up.stderr
+    assert account.alive()
+    wait_until(lambda: not account.alive())
+    assert "EXITED" in account.gpu.ls()[0]["reason"]
+
+
+def test_a_guard_that_was_started_without_the_clouds_key_gets_it_with_the_first_launch_there(
+    account: Account, tiny: str
+) -> None:
+    assert account.gpu("up", tiny, "--name", "here", env={"RUNPOD_API_KEY": ""}).exit == 0
+    cut_short(account, MOMENTS["boot"]).signal(signal.SIGKILL)
+    wait_until(lambda: not account.alive())
+
+
+def test_a_guard_keeps_the_clouds_key_when_later_commands_lack_it(account: Account, tiny: str) -> None:
+    up = cut_short(account, MOMENTS["boot"])
+    assert account.gpu("up", tiny, "--name", "here", env={"RUNPOD_API_KEY": ""}).exit == 0
+    up.signal(signal.SIGKILL)
+    wait_until(lambda: not account.alive())
