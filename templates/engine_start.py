@@ -243,6 +243,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
         sys.exit(1)
     environ = {**container_limits(gpu_count, free_shared_memory()), **engine_environ(environ)}
     command = [str(weights) if argument == PLACEHOLDER else argument for argument in command]
+    say("[node] starting the engine")
     # `python -m` looks for modules in the working folder first, and ours must not hide those of the engine.
     os.chdir(HERE / "engine")
     os.execvpe(command[0], command, environ)  # noqa: S606 - the arguments are words already

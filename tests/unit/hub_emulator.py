@@ -160,6 +160,8 @@ def running_hub() -> Iterator[HubEmulator]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-        yield hub
-        server.shutdown()
-        thread.join()
+        try:
+            yield hub
+        finally:
+            server.shutdown()
+            thread.join()

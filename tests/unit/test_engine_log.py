@@ -91,3 +91,8 @@ def test_the_fetching_of_weights_is_a_stage_of_its_own() -> None:
     assert milestone(lines) == Milestone("weights", "hf://o/m: downloading 5 of 10 MB")
     assert milestone([*lines, *START[:3]]) == REACHED[2]
     assert milestone(["[weights] failed: gated: x"]) == Milestone("start", "")
+
+
+def test_once_the_weights_are_there_the_engine_is_what_is_waited_for() -> None:
+    lines = ["[weights] hf://A/B: downloading 1 of 2 MB", "[weights] hf://A/B: done", "[node] starting the engine"]
+    assert [milestone(lines[: number + 1]).stage for number in range(3)] == ["weights", "weights", "start"]

@@ -2,12 +2,14 @@ from contextlib import closing
 from pathlib import Path
 from threading import Event
 
+import pytest
 from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.guard import LINGER_S, TURN_S, run
 from gpu_cli.fleet.guard_process import guard_lives, lock_path
 from gpu_cli.locks import Lock, released
+from gpu_providers.base import Resource
 
 
 class Turns(Event):
@@ -91,3 +93,28 @@ def test_the_guard_leaves_alone_what_its_launcher_is_making(tmp_path: Path) -> N
         run(fleet, Turns(clock, 30))
         assert [one.state for one in fleet.store.live()] == [State.LAUNCHING]
     assert (list(cloud.resources), cloud.terminated) == (["gpu-tiny-1"], [])
+
+
+class Counting(Cloud):
+    """How often it was asked for a description."""
+
+    poll_interval_s = 5.0
+    asked = 0
+
+    def describe(self, resource_id: str) -> Resource:
+        self.asked += 1
+        return super().describe(resource_id)
+
+
+@pytest.mark.parametrize("deployments", [1, 6])
+def test_a_cloud_is_asked_as_often_for_many_deployments_as_for_one(tmp_path: Path, deployments: int) -> None:
+    clock, cloud = FakeClock(), Counting()
+    fleet = make_fleet(tmp_path, cloud, clock)
+    for number in range(deployments):
+        name = f"gpu-tiny-{number}"
+        fleet.store.add(deployment(f"tiny{number}", State.BOOTING, resource_name=name, resource_id=f"id-{name}"))
+        cloud.add(name)
+    with closing(fleet.store):
+        run(fleet, Turns(clock, 120))
+    lasted_s = clock.now() - NOW
+    assert 0.4 * lasted_s / cloud.poll_interval_s <= cloud.asked <= lasted_s / cloud.poll_interval_s + deployments

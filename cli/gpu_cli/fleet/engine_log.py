@@ -32,6 +32,7 @@ _MILESTONES = (
     ("Starting to load model", Milestone("load", "reading weights")),
     ("Initializing a V1 LLM engine", Milestone("start", "starting the engine's workers")),
     ("Resolved architecture", Milestone("start", "model recognised")),
+    ("[node] starting the engine", Milestone("start", "")),
 )
 
 _FEWER = "lower `context` or `concurrency` in the recipe, or use a GPU with more memory"

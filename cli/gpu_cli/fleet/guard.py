@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -56,19 +57,23 @@ class Guard:
         """Look at everything once. False when nothing lives."""
         live = self._fleet.store.live()
         self._forget_ended({deployment.resource_name for deployment in live})
+        neighbours = Counter(deployment.provider for deployment in live)
         for deployment in live:
-            if deployment.resource_name not in self._busy and self._is_due(deployment):
+            if deployment.resource_name not in self._busy and self._is_due(deployment, neighbours[deployment.provider]):
                 with _logged(deployment.resource_name):
                     self._attend(deployment)
         return bool(live)
 
-    def _is_due(self, deployment: Deployment) -> bool:
-        """Whether its cloud may be asked again; a provider that does not load is not asked anything."""
+    def _is_due(self, deployment: Deployment, neighbours: int) -> bool:
+        """Whether its cloud may be asked again; a provider that does not load is not asked anything.
+
+        Clouds limit the requests of an account: the more there are at one, the more seldom each is looked at.
+        """
         name, now = deployment.resource_name, self._fleet.clock.now()
         if now < self._due_at.get(name, 0.0):
             return False
         with contextlib.suppress(ProviderError):
-            self._due_at[name] = now + self._fleet.provider(deployment.provider).poll_interval_s
+            self._due_at[name] = now + neighbours * self._fleet.provider(deployment.provider).poll_interval_s
         return True
 
     def _attend(self, deployment: Deployment) -> None:
