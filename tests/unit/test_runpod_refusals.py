@@ -186,7 +186,7 @@ NO_STOCK = {
 def test_400_that_says_so_is_no_capacity(text: str) -> None:
     error = refused(400, text)
     assert type(error) is NoCapacity
-    assert text in error.message
+    assert error.message == "RunPod is out of stock for this"
 
 
 V1_TEXTS = [

@@ -87,8 +87,9 @@ def launch(fleet: Fleet, wanted: Wanted, candidates: Sequence[Candidate], progre
         except InvalidRequest as error:
             raise UserError(Exit.BAD_INPUT, "refused", error.message, hint=error.hint) from error
         except ProviderError as error:
-            progress.note(f"{candidate.offer.offer_id}: {error.message}")
             failed.append(Attempt(candidate.offer, error))
+            if not failed[-1].was_launched:  # else its end was told, and why
+                progress.note(f"{candidate.offer.offer_id}: {error.message}")
     raise _nothing_launched(failed)
 
 
@@ -176,12 +177,13 @@ def _intended(fleet: Fleet, timed: Deployment) -> Deployment:
 
 
 def _created(fleet: Fleet, known: Known, provider: Provider, request: LaunchRequest) -> Resource:
-    """A refusal is the cloud's word that nothing was made: then there is nothing to look for and to destroy."""
+    """A refusal is the cloud's word that nothing was made: then there is nothing to destroy, and nothing was spent."""
     try:
         return create(fleet, provider, request)
     except CreateUnknown:
         raise
     except ProviderError as error:
+        fleet.store.update(known.deployment.resource_name, launched_at=None)
         known.deployment = finish(fleet, known.deployment, reason=error.message)
         raise
 

@@ -113,6 +113,8 @@ def refusal(answer: Answer, secrets: Collection[str] = ()) -> ProviderError:
         )
     said = _quotation(problem or {}, secrets)
     meaning = _meaning(answer.status, said)
+    if meaning is _NO_STOCK:  # its own words ask to refresh a page, and come with every offer that is tried
+        return NoCapacity("RunPod is out of stock for this", hint=meaning.hint)
     return meaning.error(f"RunPod answered {answer.status} to {answer.request.method}{said}", hint=meaning.hint)
 
 
