@@ -119,7 +119,7 @@ def _launch_one(fleet: Fleet, wanted: Wanted, candidate: Candidate, progress: Pr
         await_guard(fleet, called)
         timed = _timed(fleet, wanted, deployment)
         request = request_for(fleet, wanted.recipe, timed, candidate, prepared)
-        progress.stage("order")
+        progress.stage("start" if candidate.offer.kind is Kind.PROCESS else "order")
         progress.detail(candidate.offer.offer_id)
         known.deployment = _intended(fleet, timed)
         resource = _created(fleet, known, provider, request)
