@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-JOBS ?= 3
+JOBS ?= 5
 QUESTION ?= What is the capital of France?
 
 .PHONY: up down test lint fast lock bench clean
@@ -16,11 +16,11 @@ down: $(VENV)/.installed  ## end it
 	@$(BIN)/gpu down --all
 
 test: lint  ## everything, with the real vLLM in it (its engine is installed on first use: some minutes, 3 GB)
-	$(BIN)/pytest -n $(JOBS) -m "not engine"
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not engine"
 	$(BIN)/pytest -n 2 --dist loadfile -m engine
 
 fast: lint  ## everything but the real vLLM
-	$(BIN)/pytest -n $(JOBS) -m "not engine"
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not engine"
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
