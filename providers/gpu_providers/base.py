@@ -271,6 +271,13 @@ class Provider(ABC):
         """After how long without a byte of an answer the cloud's edge gives up on a request; None for no limit."""
         return None
 
+    def account(self) -> str:
+        """Tells the account that is asked from others, without being a secret; empty where there are no accounts.
+
+        What one account says to be gone may live on another. Raises AuthError without credentials.
+        """
+        return ""
+
     def balance_usd(self) -> float | None:
         """What the account has left; None where the cloud does not say. Never raises."""
         return None

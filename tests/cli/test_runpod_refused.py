@@ -61,3 +61,18 @@ def test_an_account_that_does_not_last_an_hour_is_told_and_rented_from_all_the_s
         launched = up(gpu, rentable("L4"), "--no-wait")
     assert launched.exit == 0, launched.stderr
     assert "$0.43 left on the account, less than an hour" in launched.stderr
+
+
+def test_the_key_of_another_account_cannot_declare_gone_what_it_does_not_see(
+    gpu: Gpu, cloud: RunPodEmulator, rentable: Rentable
+) -> None:
+    assert up(gpu, rentable("L4")).exit == 0
+    with RunPodEmulator(engine="none") as other:
+        other.key = "rpa_ANOTHER0ACCOUNT0KEY"
+        ended = gpu("down", "--json", env=other.env)
+        listed = gpu("ls", "--json", env=other.env).json["deployments"]
+    assert ended.exit == 9
+    assert "other credentials of runpod" in ended.error["message"]
+    assert [one["state"] for one in listed] == ["terminating"]
+    assert gpu("down").exit == 0
+    assert not any(resource["alive"] for resource in cloud.bill()["resources"])

@@ -57,6 +57,7 @@ class Cloud(Provider):
         self.trouble: ProviderError | None = None
         self.terminates = True
         self.terminated: list[str] = []
+        self.credentials = ""
         self.launches: list[ProviderError | str] = []
         """How the next launches go: an error, or what else is done with a text (see `launch`)."""
         self.launched: list[str] = []
@@ -67,6 +68,9 @@ class Cloud(Provider):
         resource = Resource("cloud", f"id-{name}", name, state, "http://cloud", 2.0, datetime.now(UTC), labels, "")
         self.resources[name] = resource
         return resource
+
+    def account(self) -> str:
+        return self.credentials
 
     def offers(self, search: Search) -> Sequence[Offer]:
         return []

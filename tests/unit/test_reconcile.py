@@ -153,3 +153,11 @@ def test_settling_beside_a_guard_leaves_the_ending_to_it(fleet: Fleet, cloud: Cl
     assert guard.try_acquire()
     assert [one.state for one in settle(fleet)] == [State.READY]
     guard.release()
+
+
+def test_another_accounts_word_that_there_is_nothing_says_nothing(fleet: Fleet, cloud: Cloud) -> None:
+    fleet.store.add(deployment(account="mine"))
+    cloud.credentials = "theirs"
+    assert look(fleet, fleet.store.get("gpu-tiny-1"))[0].state is State.READY
+    cloud.credentials = "mine"
+    assert look(fleet, fleet.store.get("gpu-tiny-1"))[0].state is State.GONE

@@ -229,3 +229,21 @@ def test_finishing_what_another_process_has_finished_answers_how_it_ended(fleet:
     old = fleet.store.get("gpu-tiny-1")
     first = finish(fleet, old)
     assert finish(fleet, old, reason="something else") == first
+
+
+def test_what_another_account_does_not_see_is_not_gone(fleet: Fleet, cloud: Cloud) -> None:
+    fleet.store.add(deployment(account="mine"))
+    cloud.credentials = "theirs"
+    with pytest.raises(UserError) as refused:
+        tear_down(fleet, fleet.store.get("gpu-tiny-1"), "idle")
+    assert refused.value.exit_status is Exit.CLEANUP_UNCONFIRMED
+    assert "other credentials of cloud" in refused.value.message
+    assert fleet.store.get("gpu-tiny-1").is_live
+
+
+def test_a_new_key_of_the_same_account_ends_what_the_old_one_made(fleet: Fleet, cloud: Cloud) -> None:
+    fleet.store.add(deployment(account="old key"))
+    cloud.add("gpu-tiny-1")
+    cloud.credentials = "new key"
+    assert tear_down(fleet, fleet.store.get("gpu-tiny-1"), "idle").state is State.GONE
+    assert cloud.resources == {}

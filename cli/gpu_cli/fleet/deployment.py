@@ -96,6 +96,8 @@ class Deployment:
     """It lives only as long as the process that launched it (which holds its lock): set until `up` is done with it."""
     own_stop_armed: bool = False
     """What ends it without this side confirmed its limits: the supervisor on the node, or the cloud's idle timeout."""
+    account: str = ""
+    """With which account of the provider it was launched (`Provider.account`)."""
     most_workers: int = 1
     """How many at most can bill at once, each at `price_usd_per_hour`."""
     metered_usd: float | None = None

@@ -157,10 +157,14 @@ def _planned(fleet: Fleet, wanted: Wanted, offer: Offer) -> Deployment:
 
 
 def _timed(fleet: Fleet, wanted: Wanted, deployment: Deployment) -> Deployment:
-    """The limits count from here: what was prepared on this side costs nothing."""
+    """As it will be ordered. The limits count from here: what was prepared on this side costs nothing."""
     now, limits = fleet.clock.now(), wanted.limits
     return replace(
-        deployment, launched_at=now, deadline_at=now + limits.ttl_s, start_deadline_at=now + limits.start_deadline_s
+        deployment,
+        account=fleet.provider(deployment.provider).account(),
+        launched_at=now,
+        deadline_at=now + limits.ttl_s,
+        start_deadline_at=now + limits.start_deadline_s,
     )
 
 
@@ -170,6 +174,7 @@ def _intended(fleet: Fleet, timed: Deployment) -> Deployment:
         fleet,
         timed,
         State.LAUNCHING,
+        account=timed.account,
         launched_at=timed.launched_at,
         deadline_at=timed.deadline_at,
         start_deadline_at=timed.start_deadline_at,

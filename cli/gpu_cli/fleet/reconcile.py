@@ -7,7 +7,7 @@ from gpu_cli.fleet.engine_log import diagnose, last_words
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import ensure_guard, guard_lives
 from gpu_cli.fleet.stops import GUARD_GRACE_S, overdue
-from gpu_cli.fleet.teardown import finish, tear_down
+from gpu_cli.fleet.teardown import finish, recognised, tear_down
 from gpu_cli.locks import is_held
 from gpu_providers.base import Kind, Resource, ResourceState
 from gpu_providers.errors import NotFound, ProviderError
@@ -39,7 +39,9 @@ def look(fleet: Fleet, deployment: Deployment) -> tuple[Deployment, Resource | N
     if watched or not deployment.resource_id or not deployment.is_live:
         return deployment, None
     try:
-        resource = fleet.provider(deployment.provider).describe(deployment.resource_id)
+        provider = fleet.provider(deployment.provider)
+        recognised(provider, deployment)
+        resource = provider.describe(deployment.resource_id)
     except NotFound:
         return _ended(fleet, deployment), None
     except ProviderError:

@@ -25,7 +25,7 @@ CREATE TABLE deployments (
     deadline_at REAL NOT NULL, start_deadline_at REAL NOT NULL, budget_usd REAL, created_at REAL NOT NULL,
     resource_id TEXT NOT NULL, endpoint TEXT NOT NULL, launched_at REAL, ready_at REAL, ended_at REAL,
     active_at REAL, work_done REAL NOT NULL, tied INTEGER NOT NULL, own_stop_armed INTEGER NOT NULL,
-    most_workers INTEGER NOT NULL, metered_usd REAL, metered_at REAL, reason TEXT NOT NULL
+    account TEXT NOT NULL, most_workers INTEGER NOT NULL, metered_usd REAL, metered_at REAL, reason TEXT NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX one_live_per_name ON deployments (name) WHERE state IN ({_LIVE_STATES});
 CREATE INDEX by_state ON deployments (state);
@@ -37,6 +37,7 @@ PRAGMA user_version = {SCHEMA_VERSION};
 _MIGRATIONS = {
     1: (
         "ALTER TABLE deployments RENAME COLUMN supervisor_armed TO own_stop_armed",
+        "ALTER TABLE deployments ADD COLUMN account TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE deployments ADD COLUMN most_workers INTEGER NOT NULL DEFAULT 1",
         "ALTER TABLE deployments ADD COLUMN metered_usd REAL",
         "ALTER TABLE deployments ADD COLUMN metered_at REAL",

@@ -65,6 +65,7 @@ def destroy(fleet: Fleet, deployment: Deployment, *, sparing: Iterable[str] = ()
         try:
             provider = fleet.provider(deployment.provider)
             pause_s = provider.poll_interval_s
+            deployment = recognised(provider, deployment)
             # A create may have been on its way until now, whenever it was launched.
             settled = fleet.clock.now() >= began_at + provider.list_lag_s
             if _is_gone(provider, deployment, gone, settled=settled):
@@ -84,6 +85,21 @@ def destroy(fleet: Fleet, deployment: Deployment, *, sparing: Iterable[str] = ()
         hint=f"look for {deployment.resource_name} at {deployment.provider}; to try again: gpu down {deployment.name}",
         still_billing=[deployment.resource_name],
     )
+
+
+def recognised(provider: Provider, deployment: Deployment) -> Deployment:
+    """As one of the account that is asked now, when that sees it: a key may have been exchanged for a new one.
+
+    Raises AuthError when it does not: another account's word that there is nothing says nothing.
+    """
+    account = provider.account()
+    if deployment.account in ("", account):
+        return deployment
+    with contextlib.suppress(NotFound):
+        if deployment.resource_id and provider.describe(deployment.resource_id):
+            return replace(deployment, account=account)
+    message = f"{deployment.name} was launched with other credentials of {provider.name}, and these do not show it"
+    raise AuthError(message, hint="use those again")
 
 
 def finish(fleet: Fleet, deployment: Deployment, *, reason: str = "") -> Deployment:

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
+from hashlib import sha256
 
 from gpu_providers.base import (
     Boot,
@@ -125,6 +126,10 @@ class RunPodProvider(Provider, VolumeStore):
 
     def edge_key(self, kind: Kind) -> Secret | None:
         return api_key(self.context.environ) if kind is Kind.SERVERLESS else None
+
+    def account(self) -> str:
+        """A fingerprint of the key: the API does not say whose it is."""
+        return sha256(api_key(self.context.environ).reveal().encode()).hexdigest()[:12]
 
     def first_byte_limit_s(self, kind: Kind) -> float | None:
         return _FIRST_BYTE_S.get(kind)
