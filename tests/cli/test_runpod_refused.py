@@ -70,9 +70,7 @@ def test_the_key_of_another_account_cannot_declare_gone_what_it_does_not_see(
     with RunPodEmulator(engine="none") as other:
         other.key = "rpa_ANOTHER0ACCOUNT0KEY"
         ended = gpu("down", "--json", env=other.env)
-        listed = gpu("ls", "--json", env=other.env).json["deployments"]
     assert ended.exit == 9
     assert "other credentials of runpod" in ended.error["message"]
-    assert [one["state"] for one in listed] == ["terminating"]
-    assert gpu("down").exit == 0
+    assert gpu("down").exit == 0, "the guard has the right key, and may have ended it by now"
     assert not any(resource["alive"] for resource in cloud.bill()["resources"])
