@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-JOBS ?= 5
+JOBS ?= 4
 QUESTION ?= What is the capital of France?
 
 .PHONY: up down test lint fast lock bench clean

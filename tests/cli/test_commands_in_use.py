@@ -59,7 +59,7 @@ def test_logs_has_what_the_engine_said_and_the_last_lines_of_it(gpu: Gpu, tiny: 
 
 def test_following_logs_ends_when_the_deployment_ends(gpu: Gpu, tiny: str) -> None:
     gpu("up", tiny)
-    follow = gpu.start("logs", "-f")
+    follow = gpu.start("logs", "-f", "tiny")
     gpu("down")
     followed = follow.result()
     assert followed.exit == 0, followed.stderr

@@ -99,7 +99,7 @@ def test_a_bad_name_is_refused_before_anything_is_done(gpu: Gpu, tiny: str) -> N
 
 
 def test_without_waiting_up_comes_back_at_once_and_wait_sees_it_ready(gpu: Gpu, recipe: WriteRecipe) -> None:
-    up = gpu("up", str(recipe(misbehaviour={"load_s": 2})), "--no-wait", "--json")
+    up = gpu("up", str(recipe(misbehaviour={"load_s": 6})), "--no-wait", "--json")
     assert up.exit == 0, up.stderr
     assert up.json["state"] in ("booting", "loading")
     not_yet = gpu("url", "tiny")
