@@ -9,6 +9,7 @@ from gpu_cli.fleet.collect import Leftover, collect, survey
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.recover import adopt
+from gpu_providers.errors import NoCredentials
 
 
 @pytest.fixture
@@ -89,3 +90,11 @@ def test_what_is_launched_while_the_cloud_is_asked_is_not_left_over(fleet: Fleet
 
     cloud.list_resources = launched_meanwhile  # type: ignore[method-assign,assignment]
     assert surveyed(fleet, cloud) == []
+
+
+@pytest.mark.usefixtures("only_this_cloud")
+def test_a_cloud_without_credentials_is_unreached_once_something_was_launched_there(fleet: Fleet, cloud: Cloud) -> None:
+    cloud.trouble = NoCredentials("there is no key")
+    assert survey(fleet).unreached == ()
+    fleet.store.add(deployment(state=State.GONE, ended_at=NOW, reason="idle"))
+    assert survey(fleet).unreached == ("cloud: there is no key",)

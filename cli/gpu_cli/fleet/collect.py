@@ -38,13 +38,14 @@ def survey(fleet: Fleet) -> Survey:
     unreached: list[str] = []
     providers, broken = fleet.providers()
     unreached += [error.message for error in broken]
+    used = {deployment.provider for deployment in (*fleet.store.live(), *fleet.store.ended())}
     for provider in providers:
         try:
             listed += provider.list_resources()
-        except NoCredentials:  # a cloud that the user does not use
-            continue
         except ProviderError as error:
-            unreached.append(f"{provider.name}: {error.message}")
+            # Without credentials a cloud cannot be looked at; that matters only for one that something was launched on.
+            if provider.name in used or not isinstance(error, NoCredentials):
+                unreached.append(f"{provider.name}: {error.message}")
     # After the lists were made: what is being launched is on record before its cloud knows of it.
     wanted = {deployment.resource_name: deployment.resource_id for deployment in fleet.store.live()}
     leftovers += [_unknown(fleet, resource) for resource in listed if not _is_wanted(resource, wanted)]

@@ -25,7 +25,7 @@ from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import lock_path, version_path
 from gpu_cli.fleet.reconcile import look, why_end
 from gpu_cli.fleet.recover import open_fleet
-from gpu_cli.fleet.stops import GUARD_GRACE_S, idle_for_s
+from gpu_cli.fleet.stops import GUARD_GRACE_S, ends_at_latest, idle_for_s
 from gpu_cli.fleet.store import StateMoved, StoreCorrupt
 from gpu_cli.fleet.teardown import tear_down
 from gpu_cli.locks import Lock, is_held
@@ -67,13 +67,15 @@ class Guard:
     def _is_due(self, deployment: Deployment, neighbours: int) -> bool:
         """Whether its cloud may be asked again; a provider that does not load is not asked anything.
 
-        Clouds limit the requests of an account: the more there are at one, the more seldom each is looked at.
+        Clouds limit the requests of an account: the more there are at one, the more seldom each is looked at, but in
+        time for its deadline.
         """
         name, now = deployment.resource_name, self._fleet.clock.now()
         if now < self._due_at.get(name, 0.0):
             return False
         with contextlib.suppress(ProviderError):
-            self._due_at[name] = now + neighbours * self._fleet.provider(deployment.provider).poll_interval_s
+            poll_s = self._fleet.provider(deployment.provider).poll_interval_s
+            self._due_at[name] = max(now + poll_s, min(now + neighbours * poll_s, ends_at_latest(deployment)))
         return True
 
     def _attend(self, deployment: Deployment) -> None:
