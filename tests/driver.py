@@ -18,7 +18,8 @@ from typing import Any
 
 import psutil
 
-COMMAND = (sys.executable, "-m", "gpu_cli")
+COMMAND = (str(Path(sys.executable).with_name("gpu")),)
+"""What users run. (`python -m gpu_cli` may end by the signal itself where Python was interrupted within an `exec`.)"""
 PATIENCE_S = 60.0
 """How long anything may take on a busy machine before a test gives up on it."""
 ORDERLY_END_S = 20.0
