@@ -30,6 +30,15 @@ class Kind(StrEnum):
     PROCESS = "process"
 
 
+class Link(StrEnum):
+    """How the user's side reaches endpoints, so that nobody on the way can listen or answer in their place."""
+
+    DIRECT = "direct"
+    """By their own URL: the cloud's edge has TLS, or it is this machine."""
+    TLS = "tls"
+    """They are bare ports on the internet: the engine brings TLS, with a certificate made for this deployment alone."""
+
+
 class ResourceState(StrEnum):
     """What a cloud says of a resource that exists. One that does not is `NotFound`, never a state."""
 
@@ -94,6 +103,8 @@ class Offer:
     """For disk beyond what the price includes."""
     traffic_usd_per_gib: float = 0.0
     """For what it downloads."""
+    host: str = ""
+    """The physical machine, where the cloud tells them apart: one that did not come up is avoided for a while."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,16 @@ class Search:
     """What the resource needs of disk; its price belongs to the offer's. 0 where it is not known yet."""
     volume: str = ""
     """Name or id of the cloud's network volume that is to be attached; empty for none."""
+    cards: tuple[str, ...] = ()
+    """Canonical names of the only cards that will do; empty for any. A hint: what else is offered is left out later."""
+    min_gpu_memory_gib: float = 0.0
+    """What all GPUs of an offer together need at the least; 0 where it is not known. A hint, like `cards`."""
+    max_price_usd_per_hour: float | None = None
+    """Nothing dearer will do, and no bid may be higher."""
+    spot: bool = False
+    """Offers that the cloud may take back at any time will do."""
+    ttl_s: float = 0.0
+    """How long it may have to live: an offer that ends sooner will not do."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +196,8 @@ class Boot:
     """For people: `pulling the image: 12 of 20 layers`. Any change of it is a sign of progress."""
     uptime_s: float | None = None
     """Since the command was last started: a fall between two looks is a restart. None where it is not known."""
+    endpoint: str = ""
+    """As in `Resource`: some clouds choose it only when the command runs."""
 
 
 @dataclass(frozen=True)
@@ -189,8 +212,9 @@ class SelfDestruction:
     headers: Mapping[str, str]
     check_method: str
     check_url: str
-    gone_statuses: tuple[int, ...]
-    """The HTTP statuses of the check by which the cloud says that it is gone."""
+    gone: Mapping[int, str]
+    """How the cloud says, to the call or to the check, that it is gone: the answer has one of these HTTP statuses, and
+    somewhere in its body matches this regular expression (empty for any body)."""
     user_agent: str
     credential_variables: tuple[str, ...]
     """Variables with which it can be destroyed: only the supervisor gets them, not the command under it."""
@@ -214,7 +238,9 @@ class Provider(ABC):
     poll_interval_s: float = 5.0
     """How often, at most, `describe` or `boot` may be called for one resource."""
     list_lag_s: float = 0.0
-    """For how long after a create `find` may not know of it yet."""
+    """For how long after a create `find` and `describe` may not know of it yet."""
+    link: Link = Link.DIRECT
+    """How its endpoints are reached. For another than DIRECT their URLs are those of the bare port: `http://`."""
 
     def __init__(self, context: ProviderContext) -> None:
         self.context = context

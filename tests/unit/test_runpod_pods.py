@@ -458,7 +458,7 @@ def test_a_pod_can_end_itself_with_what_runpod_puts_into_its_environment(
     ended = httpx.request(how.method, how.url.format(**environ), headers=headers)
     checked = httpx.request(how.check_method, how.check_url.format(**environ), headers=headers)
     assert ended.status_code == 204
-    assert checked.status_code in how.gone_statuses
+    assert checked.status_code in how.gone
     assert set(how.credential_variables) == {"RUNPOD_API_KEY"}
     with pytest.raises(NotFound):
         provider.describe(resource.resource_id)

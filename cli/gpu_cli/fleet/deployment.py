@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gpu_providers.base import Kind
+from gpu_providers.base import Kind, Link
 
 
 class State(StrEnum):
@@ -103,13 +103,21 @@ class Deployment:
     metered_usd: float | None = None
     """For what scales to zero: what its workers have cost as far as it was watched; None where time is what costs."""
     metered_at: float | None = None
+    link: Link = Link.DIRECT
+    """How this side reaches its endpoint."""
+    local_port: int | None = None
+    """Of loopback, from where the guard forwards to the endpoint; None for a direct link, and until it has one."""
+    host: str = ""
+    """The physical machine, where the cloud tells them apart."""
     reason: str = ""
     """Why it ended, or what is wrong with it."""
 
     @property
     def base_url(self) -> str:
-        """What an OpenAI client takes; empty until there is an endpoint."""
-        return f"{self.endpoint}/v1" if self.endpoint else ""
+        """What an OpenAI client takes; empty until there is one."""
+        if self.link is Link.DIRECT:
+            return f"{self.endpoint}/v1" if self.endpoint else ""
+        return f"http://127.0.0.1:{self.local_port}/v1" if self.local_port else ""
 
     @property
     def is_live(self) -> bool:

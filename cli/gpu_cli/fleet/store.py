@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -12,11 +12,16 @@ from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import LIVE, NEXT_STATES, Deployment, State
 from gpu_cli.state_files import unwritable
-from gpu_providers.base import Kind
+from gpu_providers.base import Kind, Link
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _LIVE_STATES = ", ".join(f"'{state}'" for state in sorted(LIVE))
+_BAD_HOSTS = """
+CREATE TABLE bad_hosts (
+    provider TEXT NOT NULL, host TEXT NOT NULL, until REAL NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (provider, host)
+) STRICT
+"""
 _SCHEMA = f"""
 CREATE TABLE deployments (
     resource_name TEXT PRIMARY KEY, name TEXT NOT NULL, recipe TEXT NOT NULL, recipe_digest TEXT NOT NULL,
@@ -25,13 +30,15 @@ CREATE TABLE deployments (
     deadline_at REAL NOT NULL, start_deadline_at REAL NOT NULL, budget_usd REAL, created_at REAL NOT NULL,
     resource_id TEXT NOT NULL, endpoint TEXT NOT NULL, launched_at REAL, ready_at REAL, ended_at REAL,
     active_at REAL, work_done REAL NOT NULL, tied INTEGER NOT NULL, own_stop_armed INTEGER NOT NULL,
-    account TEXT NOT NULL, most_workers INTEGER NOT NULL, metered_usd REAL, metered_at REAL, reason TEXT NOT NULL
+    account TEXT NOT NULL, most_workers INTEGER NOT NULL, metered_usd REAL, metered_at REAL, link TEXT NOT NULL,
+    local_port INTEGER, host TEXT NOT NULL, reason TEXT NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX one_live_per_name ON deployments (name) WHERE state IN ({_LIVE_STATES});
 CREATE INDEX by_state ON deployments (state);
 CREATE TABLE events (
     id INTEGER PRIMARY KEY, at REAL NOT NULL, resource_name TEXT NOT NULL, state TEXT NOT NULL, note TEXT NOT NULL
 ) STRICT;
+{_BAD_HOSTS};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 _MIGRATIONS = {
@@ -41,6 +48,12 @@ _MIGRATIONS = {
         "ALTER TABLE deployments ADD COLUMN most_workers INTEGER NOT NULL DEFAULT 1",
         "ALTER TABLE deployments ADD COLUMN metered_usd REAL",
         "ALTER TABLE deployments ADD COLUMN metered_at REAL",
+    ),
+    2: (
+        "ALTER TABLE deployments ADD COLUMN link TEXT NOT NULL DEFAULT 'direct'",
+        "ALTER TABLE deployments ADD COLUMN local_port INTEGER",
+        "ALTER TABLE deployments ADD COLUMN host TEXT NOT NULL DEFAULT ''",
+        _BAD_HOSTS,
     ),
 }
 """By the version that a file has: what makes it the next one."""
@@ -143,6 +156,17 @@ class Store:
             _overwrite(connection, metered)
         return metered
 
+    def avoid_host(self, provider: str, host: str, *, until: float, reason: str) -> None:
+        """Remember that this machine did not come up, and why."""
+        with self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO bad_hosts VALUES (?, ?, ?, ?)", (provider, host, until, reason))
+
+    def bad_hosts(self, now: float) -> Mapping[tuple[str, str], str]:
+        """The machines to be avoided now: why, by provider and host."""
+        with _clear_errors(self.path):
+            rows = self._open_connection().execute("SELECT * FROM bad_hosts WHERE until > ?", (now,)).fetchall()
+            return {(row["provider"], row["host"]): row["reason"] for row in rows}
+
     def get(self, resource_name: str) -> Deployment:
         """The deployment of this resource; KeyError when there is none."""
         rows = self._select("WHERE resource_name = ?", resource_name)
@@ -234,7 +258,8 @@ def _values(deployment: Deployment) -> tuple[object, ...]:
 def _deployment(row: sqlite3.Row) -> Deployment:
     values = {column: row[column] for column in _COLUMNS}
     flags = {name: bool(values[name]) for name in ("tied", "own_stop_armed")}
-    return Deployment(**{**values, **flags, "state": State(values["state"]), "kind": Kind(values["kind"])})
+    words = {"state": State(values["state"]), "kind": Kind(values["kind"]), "link": Link(values["link"])}
+    return Deployment(**{**values, **flags, **words})
 
 
 def _overwrite(connection: sqlite3.Connection, deployment: Deployment) -> None:

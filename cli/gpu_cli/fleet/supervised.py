@@ -94,7 +94,7 @@ def _destroy(destruction: SelfDestruction) -> Mapping[str, object]:
     check = {
         "method": destruction.check_method,
         "url": destruction.check_url,
-        "gone_statuses": destruction.gone_statuses,
+        "gone_statuses": list(destruction.gone),
     }
     return {
         "method": destruction.method,

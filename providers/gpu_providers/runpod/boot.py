@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gpu_providers.base import Boot, ResourceState
 from gpu_providers.errors import CommandCrashed, HostFailed, InvalidRequest
 from gpu_providers.runpod import pod_answers
-from gpu_providers.runpod.values import Json
+from gpu_providers.values import Json
 
 FRESH_S = 120.0
 """A container that runs for longer than this is past its start: its host's log need not be read."""

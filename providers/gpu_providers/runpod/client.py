@@ -16,7 +16,7 @@ from gpu_providers.event_stream import Reading
 from gpu_providers.http import Answer, Http, OutcomeUnknown, Request
 from gpu_providers.runpod.log_lines import LogLine, LogQuery, log_lines
 from gpu_providers.runpod.refusals import OUR_FAULT, SET_THE_URL, TRY_LATER, Conflict, refusal
-from gpu_providers.runpod.values import Json, number
+from gpu_providers.values import Json, number
 
 PAGES = 100
 """More than any account has, at 1000 items a page: the end of patience with a cloud whose lists do not end."""

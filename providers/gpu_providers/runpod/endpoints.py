@@ -21,7 +21,7 @@ from gpu_providers.runpod.client import RunPodClient
 from gpu_providers.runpod.log_lines import LogQuery
 from gpu_providers.runpod.options import Options, disk_gb, regions_of
 from gpu_providers.runpod.urls import Urls
-from gpu_providers.runpod.values import Json, id_of, moment, number, part, text
+from gpu_providers.values import Json, id_of, moment, number, part, text
 
 PREFIX = "serverless/"
 """Before the id of an endpoint, in a resource's id."""

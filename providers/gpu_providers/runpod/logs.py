@@ -10,7 +10,7 @@ from gpu_providers.errors import NotFound, ProviderError
 from gpu_providers.runpod.client import RunPodClient
 from gpu_providers.runpod.log_lines import MOST_LINES, LogLine, LogQuery
 from gpu_providers.runpod.pod_answers import is_gone
-from gpu_providers.runpod.values import text
+from gpu_providers.values import text
 
 _PRINTED = LogQuery(source="container")
 

@@ -6,7 +6,7 @@ So the environment carries the labels, and a variable with the name itself: a th
 from collections.abc import Mapping
 
 from gpu_providers.base import RESOURCE_PREFIX, LaunchRequest
-from gpu_providers.runpod.values import Json, number, part, text
+from gpu_providers.values import Json, number, part, text
 
 _NAME = "GPU_RESOURCE"
 _LABEL = "GPU_LABEL_"

@@ -14,7 +14,7 @@ from gpu_providers.base import Kind, Offer, Search, Volume
 from gpu_providers.runpod.client import RunPodClient
 from gpu_providers.runpod.names import COMMUNITY, SECURE, SERVERLESS, OfferId
 from gpu_providers.runpod.options import Options, clouds_of, disk_gb, parse_options, regions_of
-from gpu_providers.runpod.values import Json, number, part, parts, text
+from gpu_providers.values import Json, number, part, parts, text
 
 SOLD = (Kind.POD, Kind.SERVERLESS)
 COUNTS = (1, 2, 4, 8)

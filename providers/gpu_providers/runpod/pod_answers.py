@@ -7,7 +7,7 @@ from gpu_providers.base import Resource, ResourceState
 from gpu_providers.errors import NotFound
 from gpu_providers.runpod import marks
 from gpu_providers.runpod.urls import Urls
-from gpu_providers.runpod.values import Json, id_of, moment, number, part, text
+from gpu_providers.values import Json, id_of, moment, number, part, text
 
 _HTTP_PORT = re.compile(r"\b(\d+)/http\b")
 _RUNNING = (ResourceState.RUNNING, "RUNNING")

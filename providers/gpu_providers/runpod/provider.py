@@ -119,7 +119,7 @@ class RunPodProvider(Provider, VolumeStore):
             headers={"Authorization": "Bearer {RUNPOD_API_KEY}"},
             check_method="GET",
             check_url=url,
-            gone_statuses=(404,),
+            gone={404: ""},
             user_agent=user_agent(),
             credential_variables=("RUNPOD_API_KEY",),
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gpu_providers.base import Bucket, Secret, Volume
 from gpu_providers.errors import AuthError, CreateUnknown, InvalidRequest
 from gpu_providers.runpod.client import RunPodClient
-from gpu_providers.runpod.values import Json, id_of, number, text
+from gpu_providers.values import Json, id_of, number, text
 
 VOLUME_PATH = "/runpod-volume"
 """Where serverless endpoints mount a volume; pods may choose, and are told the same."""

@@ -1,6 +1,6 @@
-"""Reading RunPod's answers tolerantly: what is missing, or of another type than documented, reads as empty.
+"""Reading the clouds' answers tolerantly: what is missing, or of another type than documented, reads as empty.
 
-Recorded answers of the real API hold more fields and values than its specification, and lack some that it promises.
+Recorded answers of real APIs hold more fields and values than their specifications, and lack some that those promise.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Any
 from gpu_providers.errors import ProviderUnavailable
 
 Json = Mapping[str, Any]
-"""An object of the API: it has fields that we do not know, and any that we know may be missing."""
+"""An object of an API: it has fields that we do not know, and any that we know may be missing."""
 
 _GO_TIME = re.compile(r"(\S+) (\S+) ([+-]\d{4})(?: \S+)?")
 
@@ -27,7 +27,7 @@ def id_of(answer: Json) -> str:
     """Its id. Raises ProviderUnavailable where there is none: ended by an empty id, a thing would seem to be gone."""
     if found := text(answer, "id"):
         return found
-    raise ProviderUnavailable("RunPod's answer tells of something without its id", hint="try again later")
+    raise ProviderUnavailable("the cloud's answer tells of something without its id", hint="try again later")
 
 
 def part(answer: Json, name: str) -> Json:
