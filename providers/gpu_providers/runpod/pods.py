@@ -18,8 +18,8 @@ from gpu_providers.runpod.options import Options, disk_gb, regions_of
 from gpu_providers.runpod.pod_answers import check_exists, created_at, is_gone, resource
 from gpu_providers.runpod.refusals import Unprocessable
 from gpu_providers.runpod.urls import Urls
-from gpu_providers.values import Json, text
 from gpu_providers.runpod.volumes import VOLUME_PATH
+from gpu_providers.values import Json, text
 
 _NAME = re.compile(re.escape(RESOURCE_PREFIX) + r"[A-Za-z0-9][A-Za-z0-9-]{0,55}")
 _MOST_VARIABLES = 50
