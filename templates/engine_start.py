@@ -4,8 +4,9 @@ One file, standard library only, Python 3.9 or newer, beside `fetch/fetcher.py` 
 
     engine_start.py GPU_COUNT COMMAND [ARGUMENT...]
 
-The command is the engine's; `{weights}` in the place of an argument becomes the folder of the weights. Where they come
-from is the JSON document in GPU_WEIGHTS:
+The command is the engine's. In the place of an argument `{weights}` becomes the folder of the weights, and `{tls}` the
+file that holds what GPU_TLS holds: a certificate and its private key, PEM. Only its owner can read that file, and the
+engine is told where it is, not what is in it. Where the weights come from is the JSON document in GPU_WEIGHTS:
 
     sources     [[scheme, location], ...], tried in this order; scheme `path` is a folder of this node
     revision    of a model on a hub; null for its main branch
@@ -32,7 +33,6 @@ from pathlib import Path
 from typing import Any, NoReturn, Optional
 
 HERE = Path(__file__).resolve().parent
-PLACEHOLDER = "{weights}"
 MB = 10**6
 MIB = 2**20
 
@@ -201,6 +201,17 @@ def in_words(progress: Mapping[str, Any]) -> str:
 # --- the engine ------------------------------------------------------------------------------------------------------
 
 
+def keep_private(text: str, path: Path) -> Path:
+    """The file, which only its owner can read. One that holds the text already, from before a restart, is not written
+    again: the disk may have filled up since. Raises OSError.
+    """
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="utf-8")
+    return path
+
+
 def engine_environ(environ: Mapping[str, str]) -> dict[str, str]:
     """What the engine gets: no credentials, no hub, and our middleware on its path."""
     dropped = ("GPU_WEIGHTS", *CREDENTIALS)
@@ -235,14 +246,17 @@ def free_shared_memory() -> Optional[int]:
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     """Becomes the engine, or ends with status 1 when there are no weights."""
-    gpu_count, command = int(arguments[0]), arguments[1:]
+    gpu_count, command, environ = int(arguments[0]), arguments[1:], dict(environ)
+    known = {}
+    if certificate_and_key := environ.pop("GPU_TLS", ""):
+        known["{tls}"] = str(keep_private(certificate_and_key, HERE / "tls.pem"))
     try:
-        weights = get_weights(json.loads(environ["GPU_WEIGHTS"]), environ)
+        known["{weights}"] = str(get_weights(json.loads(environ["GPU_WEIGHTS"]), environ))
     except NoWeights as failure:
         say(f"[weights] failed: {failure.kind}: {failure}")
         sys.exit(1)
     environ = {**container_limits(gpu_count, free_shared_memory()), **engine_environ(environ)}
-    command = [str(weights) if argument == PLACEHOLDER else argument for argument in command]
+    command = [known.get(argument, argument) for argument in command]
     say("[node] starting the engine")
     # `python -m` looks for modules in the working folder first, and ours must not hide those of the engine.
     os.chdir(HERE / "engine")

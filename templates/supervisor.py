@@ -17,9 +17,13 @@ Configuration is one JSON document in the environment variable GPU_SUPERVISOR:
     start_deadline_s    end when not ready after so long
     hung_s              end when metrics stay silent, or claimed work does not move, for so long
     state_dir           folder for `supervisor.json` (survives restarts) and `status.json` (for readers, every tick)
-    destroy             null, or how to destroy the resource (see `Destroy`)
+    destroy             null, or how to destroy the resource (see `parse_destroy`)
     engine_env_without  names of variables that the engine does not get
     tick_s, grace_s     optional: how often it looks (1), how long an engine that was ready may take to stop (15)
+
+With `destroy` null, or without the credential that it names in the environment, nothing on this node can destroy the
+resource: `can_destroy` in `status.json` is false. At the end the engine is stopped and this process exits all the same.
+For a process of the user's own machine that is all there is to end; elsewhere others have to destroy what is left.
 
 The engine's key is the environment variable VLLM_API_KEY. The engine also gets GPU_SUPERVISOR_STATUS, the path of
 `status.json`. It inherits stdout and stderr; lines of the supervisor's own begin with `[supervisor] `.
@@ -67,6 +71,8 @@ from urllib.parse import urlsplit
 
 HTTP_TIMEOUT_S = 30.0
 """Long, because a server that streams at full speed can take many seconds to answer `/metrics`, and is not hung."""
+LARGEST_BODY = 8 * 2**20
+"""Bytes of an answer that are read. Metrics of many engines come to a few hundred thousand."""
 LONGEST_BACKOFF_S = 60.0
 KILL_WAIT_S = 10.0
 LOADING_GRACE_S = 2.0
@@ -112,11 +118,22 @@ class Call:
 
 @dataclass(frozen=True)
 class Destroy:
-    """How the resource is destroyed, and how the cloud says that it is gone: `check` answers with such a status."""
+    """How the resource is destroyed, and how the cloud says, to the call or to the check, that it is gone."""
 
     call: Call
     check: Call
-    gone_statuses: frozenset[int]
+    gone: tuple[tuple[int, re.Pattern[str]], ...]
+    """HTTP statuses, each with what the body must hold: a wrong key can have the same status."""
+
+    def says_gone(self, status: int, body: bytes) -> bool:
+        """Whether this answer means that the resource does not exist any more."""
+        text = body.decode("utf-8", "replace")
+        return any(status == gone_status and pattern.search(text) for gone_status, pattern in self.gone)
+
+    def variables(self) -> tuple[str, ...]:
+        """Names of all that has to be in the environment for it."""
+        texts = (self.call.url, self.check.url, *self.call.headers.values())
+        return tuple(sorted({name for text in texts for name in VARIABLE.findall(text)}))
 
 
 @dataclass(frozen=True)
@@ -135,6 +152,7 @@ class Config:
     launched_at: Optional[float]
 
 
+VARIABLE = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
 NUMBER = (int, float)
 SECONDS = ("idle_s", "deadline_s", "start_deadline_s", "hung_s", "tick_s", "grace_s")
 DEFAULTS: Mapping[str, object] = {
@@ -156,8 +174,8 @@ CONFIG_TYPES: Mapping[str, Any] = {
     "engine_env_without": list,
     "launched_at": (*NUMBER, type(None)),
 }
-DESTROY_TYPES = {"method": str, "url": str, "headers": dict, "check": dict, "user_agent": str}
-CHECK_TYPES = {"method": str, "url": str, "gone_statuses": list}
+DESTROY_TYPES = {"method": str, "url": str, "headers": dict, "check": dict, "gone": list, "user_agent": str}
+CHECK_TYPES = {"method": str, "url": str}
 
 
 def require(condition: object, problem: str) -> None:
@@ -208,19 +226,32 @@ def parse_config(text: str) -> Config:
 
 
 def parse_destroy(value: object) -> Destroy:
-    """`{"method", "url", "headers", "user_agent", "check": {"method", "url", "gone_statuses"}}`; raises BadConfig."""
+    """`{"method", "url", "headers", "user_agent", "check": {"method", "url"}, "gone": [[status, pattern], ...]}`.
+
+    `{NAME}` in URLs and headers stands for an environment variable. Raises BadConfig.
+    """
     given = fields(value, DESTROY_TYPES)
     check = fields(given["check"], CHECK_TYPES)
-    gone = check["gone_statuses"]
-    require(gone and all(isinstance(status, int) for status in gone), "gone_statuses must hold numbers")
+    require(given["gone"], "gone is empty")
     for url in (given["url"], check["url"]):
         require(url.startswith(("https://", "http://")), "destroy needs http(s) URLs")
     headers = {**{str(name): str(text) for name, text in given["headers"].items()}, "User-Agent": given["user_agent"]}
     return Destroy(
         call=Call(given["method"], given["url"], headers),
         check=Call(check["method"], check["url"], headers),
-        gone_statuses=frozenset(gone),
+        gone=tuple(parse_gone(pair) for pair in given["gone"]),
     )
+
+
+def parse_gone(pair: Any) -> tuple[int, re.Pattern[str]]:
+    """One status and what the body must hold. Raises BadConfig."""
+    shaped = isinstance(pair, list) and [type(item) for item in pair] == [int, str]
+    require(shaped, "gone must hold pairs of a status and a pattern")
+    status, pattern = pair
+    try:
+        return status, re.compile(pattern)
+    except (re.error, OverflowError, RecursionError):
+        raise BadConfig(f"GPU_SUPERVISOR: the pattern of {status} in gone is no regular expression") from None
 
 
 # --- the decision: pure ----------------------------------------------------------------------------------------------
@@ -501,7 +532,7 @@ def unverified_tls() -> ssl.SSLContext:
 def fetch(call: Call, tls: Optional[ssl.SSLContext] = None) -> tuple[int, bytes]:
     """Status and body. Follows no redirect and uses no proxy: credentials go to the URL's host and nowhere else.
 
-    Raises OSError, http.client.HTTPException or ValueError.
+    Raises OSError, http.client.HTTPException (also for a body that is cut off or too large) or ValueError.
     """
     parts = urlsplit(call.url)
     connection: http.client.HTTPConnection
@@ -514,7 +545,10 @@ def fetch(call: Call, tls: Optional[ssl.SSLContext] = None) -> tuple[int, bytes]
     with contextlib.closing(connection):
         connection.request(call.method, target, headers=dict(call.headers))
         response = connection.getresponse()
-        return response.status, response.read()
+        body = response.read(LARGEST_BODY)
+        if response.length:
+            raise http.client.IncompleteRead(body, response.length)
+        return response.status, body
 
 
 SAMPLE = re.compile(r"(vllm:\w+)(?:\{.*\})?\s+(\S+)")
@@ -577,24 +611,27 @@ def fill(call: Call, environ: Mapping[str, str]) -> Call:
     """With the variables put in. Raises KeyError for one that is not set."""
 
     def value(text: str) -> str:
-        return re.sub(r"\{([A-Z][A-Z0-9_]*)\}", lambda name: environ[name[1]], text)
+        return VARIABLE.sub(lambda name: environ[name[1]], text)
 
     return replace(call, url=value(call.url), headers={name: value(text) for name, text in call.headers.items()})
+
+
+def why_powerless(destroy: Destroy, environ: Mapping[str, str]) -> str:
+    """Why this process will never be able to destroy the resource; empty when it may."""
+    missing = [name for name in destroy.variables() if not environ.get(name)]
+    return f"{', '.join(missing)} not set in this container" if missing else ""
 
 
 def try_to_destroy(destroy: Destroy, environ: Mapping[str, str]) -> str:
     """One attempt: what stands in the way, or empty text when the cloud says that the resource is gone."""
     problems = []
-    steps = ((destroy.call, destroy.gone_statuses | {404, 410}), (destroy.check, destroy.gone_statuses))
-    for call, gone in steps:
+    for call in (destroy.call, destroy.check):
         try:
-            status, _ = fetch(fill(call, environ))
-        except KeyError as error:
-            problems.append(f"environment variable {error.args[0]} is not set")
+            status, body = fetch(fill(call, environ))
         except Exception as error:  # noqa: BLE001 (giving up would bill for ever; the next attempt may work)
             problems.append(f"{call.method}: {describe_error(error)}")
         else:
-            if status in gone:
+            if destroy.says_gone(status, body):
                 return ""
             problems.append(f"{call.method} answered {status}")
     return ", ".join(problems)
@@ -681,6 +718,8 @@ class Supervisor:
     def __init__(self, config: Config, environ: Mapping[str, str], record: Record) -> None:
         self.config = config
         self.environ = environ
+        self.powerless = why_powerless(config.destroy, environ) if config.destroy else ""
+        self.destroy = None if self.powerless else config.destroy
         self.record = record
         self.before_s = record.elapsed_s
         self.started_s = record.uptime_s
@@ -704,6 +743,8 @@ class Supervisor:
         limits = self.config.limits
         starting = f"start_deadline_s={limits.start_deadline_s:g}"
         say(f"armed idle_s={limits.idle_s:g} deadline_s={limits.deadline_s:g} {starting}")
+        if self.powerless:
+            say(f"cannot destroy this resource: {self.powerless}; at the end it stops the engine and exits")
         if self.record.ending:
             return self.finish(self.record.ending)
         try:
@@ -784,10 +825,8 @@ class Supervisor:
         grace_s = self.config.grace_s if self.ready_at else min(self.config.grace_s, LOADING_GRACE_S)
         if self.engine and not self.engine.stop(grace_s, hurry=lambda: self.signals > signals_known):
             say("processes of the engine are left that cannot be killed")
-        if self.config.destroy and (resumed or end.reason is not Reason.TERMINATED):
-            destroy_until_gone(
-                partial(try_to_destroy, self.config.destroy, self.environ), sleep=self.sleep, tell=self.tell
-            )
+        if self.destroy and (resumed or end.reason is not Reason.TERMINATED):
+            destroy_until_gone(partial(try_to_destroy, self.destroy, self.environ), sleep=self.sleep, tell=self.tell)
         self.phase, self.detail = "ended", end.detail
         self.save()
         self.beat()
@@ -834,6 +873,7 @@ class Supervisor:
             "version": 1,
             "name": self.config.name,
             "phase": self.phase,
+            "can_destroy": self.destroy is not None,
             "supervisor_pid": os.getpid(),
             "engine_pid": self.engine.pid if self.engine else None,
             "idle_s": limits.idle_s,

@@ -1,4 +1,4 @@
-"""The text that goes into `python3 -c`, in a real process."""
+"""The text that goes into `python3 -c`, as it travels, in a real process."""
 
 import base64
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gpu_cli.fleet.node import template
+from gpu_cli.fleet.slim import slimmed
 
 SUPERVISOR = "import json, os; print(json.dumps({'cwd': os.getcwd(), 'environ': sorted(os.environ)}))"
 FILES = {"supervisor.py": SUPERVISOR, "engine/beside.py": "BESIDE = 'ü'\n"}
@@ -26,7 +27,7 @@ def elsewhere(tmp_path: Path) -> Path:
 
 
 def boot(home: Path, elsewhere: Path, files: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    text = template("bootstrap.py").replace("/tmp/gpu-node", str(elsewhere))
+    text = slimmed(template("bootstrap.py")).replace("/tmp/gpu-node", str(elsewhere))
     environ = {"HOME": str(home), "PATH": os.environ["PATH"], "GPU_NODE": packed(files), "GPU_SUPERVISOR": "{}"}
     return subprocess.run([sys.executable, "-c", text], env=environ, capture_output=True, text=True, check=False)
 

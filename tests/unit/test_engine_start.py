@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import ssl
+import stat
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ import pytest
 from hub_emulator import HubEmulator, Repository, running_hub
 
 import engine_start
+from gpu_cli.fleet.certificates import Certificates, pinned_context
 from gpu_cli.fleet.engine_log import Milestone, diagnose, milestone
 from gpu_cli.fleet.node import packed_node, template
 
@@ -69,19 +72,27 @@ class Node:
             "GPU_NODE": packed_node(),
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self.certificates = Certificates(home / "certificates")
+        self.tls: ssl.SSLContext | None = None
+
+    def give_certificate(self) -> None:
+        """As `gpu up` does for a bare port on the internet."""
+        self.environ["GPU_TLS"] = self.certificates.create("gpu-test", time.time() + 3600).reveal()
+        self.tls = pinned_context(self.certificates.path("gpu-test"))
 
     def start(self, *sources: tuple[str, str], revision: str | None = None, gpu_count: int = 1) -> None:
         weights = {"sources": sources, "revision": revision, "folder": "weights"}
         where = ["--host", "127.0.0.1", "--port", str(self.port)]
         args = ["--model", "{weights}", "--served-model-name", "m", *where, "--max-num-seqs", "2"]
         args += ["--middleware", "guard_middleware.GuardMiddleware", "--disable-access-log-for-endpoints", "/health"]
+        args += ["--ssl-certfile", "{tls}", "--ssl-keyfile", "{tls}"] if self.tls else []
         vllm = ["python3", "-m", "vllm.entrypoints.openai.api_server", *args]
         supervisor: dict[str, Any] = {
             "version": 1,
             "name": "gpu-test",
             "engine": ["python3", "engine_start.py", str(gpu_count), *vllm],
             "port": self.port,
-            "scheme": "http",
+            "scheme": "https" if self.tls else "http",
             **dict.fromkeys(("idle_s", "deadline_s", "start_deadline_s", "hung_s"), 60),
             "state_dir": "supervisor",
             "tick_s": 0.05,
@@ -97,10 +108,9 @@ class Node:
         return self.log.read_text().splitlines()
 
     def ask(self, path: str, key: str = KEY) -> Any:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}", headers={"Authorization": f"Bearer {key}"}
-        )
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        root = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+        request = urllib.request.Request(f"{root}{path}", headers={"Authorization": f"Bearer {key}"})
+        with urllib.request.urlopen(request, timeout=5, context=self.tls) as answer:
             return json.loads(answer.read())
 
     def serves(self) -> bool:
@@ -130,6 +140,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
     log = node.log.read_text()
     assert KEY not in log
     assert TOKEN not in log
+    assert "PRIVATE KEY" not in log
 
 
 @pytest.fixture
@@ -164,6 +175,57 @@ def test_the_engine_has_no_credential_for_weights_and_no_module_of_ours_in_its_w
     assert environ["HF_HUB_OFFLINE"] == "1"
     searched = [Path(engine.cwd()), *map(Path, environ["PYTHONPATH"].split(os.pathsep))]
     assert [path for path in searched if (path / "supervisor.py").exists()] == []
+
+
+# --- TLS -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_engine_serves_with_the_certificate_that_it_was_given_and_its_supervisor_watches_it(node: Node) -> None:
+    cached_model(node.home)
+    node.give_certificate()
+    node.start(("hf", "org/model"))
+    eventually(node.serves, "the engine")
+    eventually(lambda: node.ask("/_gpu/supervisor")["phase"] == "serving", "the supervisor's own look at the engine")
+    node.certificates.create("gpu-other", time.time() + 3600)
+    node.tls = pinned_context(node.certificates.path("gpu-other"))
+    with pytest.raises(urllib.error.URLError, match="certificate verify failed"):
+        node.ask("/v1/models")
+
+
+def test_the_private_key_is_in_a_file_of_its_owners_and_not_in_what_the_engine_is_told(node: Node) -> None:
+    cached_model(node.home)
+    node.give_certificate()
+    node.start(("hf", "org/model"))
+    eventually(node.serves, "the engine")
+    (engine,) = node.children()
+    kept = Path(engine.cmdline()[engine.cmdline().index("--ssl-keyfile") + 1])
+    assert kept.read_text() == node.environ["GPU_TLS"]
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert "PRIVATE KEY" not in json.dumps([engine.cmdline(), engine.environ()])
+
+
+def test_the_fetcher_never_sees_the_private_key(node: Node, hub: HubEmulator) -> None:
+    hub.silent_s = 5
+    node.environ["HF_ENDPOINT"] = hub.url
+    node.give_certificate()
+    node.start(("hf", "org/model"))
+    eventually(lambda: hub.requests, "the hub's question")
+    fetcher = next(child for child in node.children() if "fetcher.py" in " ".join(child.cmdline()))
+    assert "GPU_TLS" not in fetcher.environ()
+
+
+def test_what_is_private_is_written_once_and_replaced_when_it_is_another(tmp_path: Path) -> None:
+    path = tmp_path / "tls.pem"
+    path.write_text("cut o")
+    path.chmod(0o644)
+    assert engine_start.keep_private("whole", path) == path
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("whole", 0o600)
+    written_at = path.stat().st_mtime_ns
+    engine_start.keep_private("whole", path)
+    assert path.stat().st_mtime_ns == written_at
+
+
+# --- what goes wrong -------------------------------------------------------------------------------------------------
 
 
 def test_a_gated_model_ends_the_node_with_what_to_do(node: Node, hub: HubEmulator) -> None:

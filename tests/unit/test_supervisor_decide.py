@@ -1,6 +1,7 @@
 """The supervisor's judgement: pure functions, so every rule about ending is shown without waiting."""
 
 import ast
+import http.client
 import json
 import math
 import sys
@@ -14,6 +15,7 @@ import pytest
 from fake_engine import metrics_text
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted_server import Reply, ScriptedServer
 
 import supervisor as sup
 from gpu_cli.paths import shipped
@@ -334,7 +336,8 @@ DESTROY: dict[str, Any] = {
     "method": "DELETE",
     "url": "https://cloud.example/pods/{POD_ID}",
     "headers": {"Authorization": "Bearer {CLOUD_KEY}"},
-    "check": {"method": "GET", "url": "https://cloud.example/pods/{POD_ID}", "gone_statuses": [404]},
+    "check": {"method": "GET", "url": "https://cloud.example/pods/{POD_ID}"},
+    "gone": [[404, "no_such_pod"], [410, ""]],
     "user_agent": "gpu-supervisor/1",
 }
 CONFIG: dict[str, Any] = {
@@ -359,7 +362,8 @@ def test_configuration_is_read() -> None:
     assert config.base_url == "http://127.0.0.1:8000"
     assert (config.tick_s, config.grace_s) == (1.0, 15.0)
     assert config.destroy
-    assert config.destroy.gone_statuses == {404}
+    assert config.destroy.says_gone(404, b'{"error": "no_such_pod"}')
+    assert config.destroy.variables() == ("CLOUD_KEY", "POD_ID")
 
 
 @pytest.mark.parametrize(
@@ -388,8 +392,13 @@ def test_configuration_is_read() -> None:
         {"destroy": {**DESTROY, "url": "file:///etc/passwd"}},
         {"destroy": {**DESTROY, "check": None}},
         {"destroy": {**DESTROY, "chekc": {}}},
-        {"destroy": {**DESTROY, "check": {**DESTROY["check"], "gone_statuses": ["404"]}}},
-        {"destroy": {**DESTROY, "check": {**DESTROY["check"], "gone_statuses": []}}},
+        {"destroy": {**DESTROY, "gone": []}},
+        {"destroy": {**DESTROY, "gone": [404]}},
+        {"destroy": {**DESTROY, "gone": [["404", ""]]}},
+        {"destroy": {**DESTROY, "gone": [[404, ""], [True, ""]]}},
+        {"destroy": {**DESTROY, "gone": [[404, "", ""]]}},
+        {"destroy": {**DESTROY, "gone": [[404, "no_such("]]}},
+        {"destroy": {**DESTROY, "gone": [[404, "a{99999999999}"]]}},
     ],
 )
 def test_configuration_with_a_mistake_is_refused_in_one_line(change: Mapping[str, object]) -> None:
@@ -426,14 +435,59 @@ def test_variables_are_put_in_at_call_time() -> None:
     assert (filled.url, filled.headers["Authorization"]) == ("https://cloud.example/pods/p1", "Bearer k1")
 
 
-def test_missing_variable_is_named_and_values_never_are() -> None:
-    destroy = sup.parse_config(json.dumps(CONFIG)).destroy
+def destroy_of(**changes: object) -> sup.Destroy:
+    destroy = sup.parse_config(json.dumps({**CONFIG, "destroy": {**DESTROY, **changes}})).destroy
     assert destroy
-    assert "POD_ID is not set" in sup.try_to_destroy(destroy, {"CLOUD_KEY": "k1"})
-    problem = sup.try_to_destroy(destroy, {"CLOUD_KEY": "bad\nvalue-of-key", "POD_ID": "p 1"})
+    return destroy
+
+
+@pytest.mark.parametrize("missing", ["CLOUD_KEY", "POD_ID"])
+def test_a_variable_that_is_missing_or_empty_is_named(missing: str) -> None:
+    environ = {"CLOUD_KEY": "k1", "POD_ID": "p1"}
+    assert sup.why_powerless(destroy_of(), environ) == ""
+    assert sup.why_powerless(destroy_of(), {**environ, missing: ""}) == f"{missing} not set in this container"
+    del environ[missing]
+    assert missing in sup.why_powerless(destroy_of(), environ)
+
+
+def test_values_of_variables_are_never_told() -> None:
+    problem = sup.try_to_destroy(destroy_of(), {"CLOUD_KEY": "bad\nvalue-of-key", "POD_ID": "p 1"})
     assert problem
     assert "value-of-key" not in problem
     assert "p 1" not in problem
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "gone"),
+    [
+        (404, b'{"success": false, "error": "no_such_instance"}', True),
+        (404, b'{"success": false, "error": "auth_error", "msg": "Invalid user key"}', False),
+        (404, b"", False),
+        (200, b'{"instances" : null}', True),
+        (200, b'{"instances": {"id": 7, "label": null}}', False),
+        (200, b'{"success": true}', False),
+        (500, b"no_such_instance", False),
+        (410, b"\xff\x00", True),
+    ],
+)
+def test_gone_is_a_status_together_with_what_the_body_says(status: int, body: bytes, gone: bool) -> None:
+    table = [[404, "no_such_instance"], [200, r'"instances"\s*:\s*null'], [410, ""]]
+    assert destroy_of(gone=table).says_gone(status, body) is gone
+
+
+def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sup, "LARGEST_BODY", 10)
+    with ScriptedServer(Reply(200, "x" * 1000, stay_s=0.01)) as server:
+        assert sup.fetch(sup.Call("GET", f"{server.url}/", {})) == (200, b"x" * 10)
+
+
+@pytest.mark.parametrize("cut", [None, 0, 4], ids=["too large", "empty", "cut off"])
+def test_an_answer_that_is_not_whole_is_none(monkeypatch: pytest.MonkeyPatch, cut: int | None) -> None:
+    monkeypatch.setattr(sup, "LARGEST_BODY", 10)
+    reply = Reply(200, "x" * (1000 if cut is None else 8), cut=cut)
+    not_whole = (http.client.IncompleteRead, ConnectionError)
+    with ScriptedServer(reply) as server, pytest.raises(not_whole):
+        sup.fetch(sup.Call("GET", f"{server.url}/", {}))
 
 
 # --- what runs on the node -------------------------------------------------------------------------------------------

@@ -162,35 +162,29 @@ def node(tmp_path: Path) -> Iterator[Node]:
 
 
 class Cloud:
-    """A cloud's API over real HTTP: refuses for a while, then destroys."""
+    """A cloud's API over real HTTP: refuses for a while (a key, with the status of what is gone), then destroys."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, str | None]] = []
         self.failures = 0
+        self.refusals = 0
         self.gone = False
         cloud = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_DELETE(self) -> None:
-                self.note()
-                if cloud.failures > 0:
-                    cloud.failures -= 1
-                    self.reply(500)
-                else:
-                    cloud.gone = True
-                    self.reply(204)
+                self.reply()
 
             def do_GET(self) -> None:
-                self.note()
-                self.reply(404 if cloud.gone else 200)
+                self.reply()
 
-            def note(self) -> None:
+            def reply(self) -> None:
                 cloud.requests.append((self.command, self.path, self.headers["Authorization"]))
-
-            def reply(self, status: int) -> None:
+                status, text = cloud.answer(self.command)
                 self.send_response(status)
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
+                self.wfile.write(text.encode())
 
             def log_request(self, *_: object) -> None:
                 """Quiet."""
@@ -199,13 +193,26 @@ class Cloud:
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
         self.thread.start()
 
+    def answer(self, method: str) -> tuple[int, str]:
+        if self.refusals:
+            self.refusals -= 1
+            return 404, "auth_error"
+        if method == "GET":
+            return (404, "no_such_pod") if self.gone else (200, "{}")
+        if self.failures:
+            self.failures -= 1
+            return 500, ""
+        self.gone = True
+        return 200, "{}"
+
     def destroy_by(self) -> dict[str, object]:
         pod = f"http://127.0.0.1:{self.server.server_port}/pods/{{POD_ID}}"
         return {
             "method": "DELETE",
             "url": pod,
             "headers": {"Authorization": "Bearer {CLOUD_KEY}"},
-            "check": {"method": "GET", "url": pod, "gone_statuses": [404]},
+            "check": {"method": "GET", "url": pod},
+            "gone": [[404, "no_such_pod"]],
             "user_agent": "gpu-supervisor/1",
         }
 
@@ -518,13 +525,48 @@ def test_resource_that_is_gone_already_counts_as_destroyed(node: Node, cloud: Cl
     assert len(cloud.requests) == 1
 
 
-def test_missing_credential_is_named_and_the_check_is_still_asked(node: Node, cloud: Cloud) -> None:
+def test_a_refused_key_with_the_status_of_what_is_gone_does_not_end_the_destroying(node: Node, cloud: Cloud) -> None:
+    cloud.refusals = 2
+    node.start(idle_s=0.1, destroy=cloud.destroy_by())
+    assert node.ended() == 0
+    assert cloud.methods() == ["DELETE", "GET"] * 2
+    assert cloud.gone
+
+
+@pytest.mark.parametrize("value", [None, ""], ids=["missing", "empty"])
+def test_without_its_credential_it_says_so_at_once_and_only_ends_the_engine(
+    node: Node, cloud: Cloud, value: str | None
+) -> None:
     del node.environ["CLOUD_KEY"]
-    destroy = cloud.destroy_by()
-    node.start(idle_s=0.1, destroy=destroy)
-    eventually(lambda: "CLOUD_KEY is not set" in node.output(), "the name of what is missing")
-    assert node.process
-    assert node.process.poll() is None
+    node.environ |= {} if value is None else {"CLOUD_KEY": value}
+    node.start(idle_s=0.3, destroy=cloud.destroy_by())
+    assert node.ended() == 0
+    status = node.status()
+    assert (status["phase"], status["reason"], status["can_destroy"]) == ("ended", "idle", False)
+    assert group_is_gone(status["engine_pid"])
+    assert cloud.requests == []
+    said = "[supervisor] cannot destroy this resource: CLOUD_KEY not set in this container; "
+    assert node.output().splitlines()[1] == f"{said}at the end it stops the engine and exits"
+
+
+def test_a_restart_without_the_credential_exits_again_and_never_starts_the_engine(node: Node, cloud: Cloud) -> None:
+    del node.environ["CLOUD_KEY"]
+    node.start(idle_s=0.2, destroy=cloud.destroy_by())
+    assert node.ended() == 0
+    node.output_path.write_text("")
+    node.start()
+    assert node.ended() == 0
+    assert node.status()["reason"] == "idle"
+    assert "engine started" not in node.output()
+
+
+def test_the_status_says_whether_this_node_can_destroy_its_resource(node: Node, cloud: Cloud) -> None:
+    node.start_serving(destroy=cloud.destroy_by())
+    assert node.status()["can_destroy"] is True
+    node.lose_power()
+    node.start_serving(destroy=None)
+    assert node.status()["can_destroy"] is False
+    assert "cannot destroy" not in node.output()
 
 
 def test_redirect_of_the_cloud_never_takes_the_credential_elsewhere(node: Node, cloud: Cloud) -> None:

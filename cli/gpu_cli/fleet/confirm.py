@@ -1,4 +1,4 @@
-"""Confirming, before an endpoint is printed, that it will end without this side: by its own supervisor or its cloud."""
+"""Confirming, before an endpoint is printed, what will end it without this side: its own supervisor or its cloud."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,6 +8,7 @@ from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.ui.progress import Progress
 from gpu_providers.base import Kind
 from gpu_providers.errors import ProviderError
 
@@ -16,38 +17,59 @@ FRESH_S = 60.0
 """An engine that streams at full speed can keep a supervisor on two cores from writing for a dozen seconds."""
 
 
-def confirm_own_stop(fleet: Fleet, client: EngineClient, deployment: Deployment) -> None:
-    """Raises UserError NEVER_HEALTHY when the word does not come."""
+class _Unconfirmed(Exception):
+    """The word did not come, or was not the right one; the text says how."""
+
+
+def confirm_own_stop(fleet: Fleet, client: EngineClient, deployment: Deployment, progress: Progress) -> bool:
+    """Whether it will end without this side. Where its supervisor has no means to, the user is told what that means.
+
+    Raises UserError NEVER_HEALTHY when nobody confirms its limits.
+    """
     if deployment.kind is Kind.SERVERLESS:
-        _confirm(fleet, deployment, f"{deployment.provider}", lambda: _why_cloud_unarmed(fleet, deployment))
-    else:
-        _confirm(fleet, deployment, "the supervisor", lambda: _why_supervisor_unarmed(fleet, client, deployment))
+        return _confirmed(fleet, deployment, deployment.provider, lambda: _cloud_ends_it(fleet, deployment))
+    ends_it = _confirmed(
+        fleet, deployment, "the supervisor", lambda: _supervisor_ends_it(client, deployment, fleet.clock.now())
+    )
+    if not ends_it:
+        progress.note(
+            f"{deployment.name} cannot destroy itself: {deployment.provider} gave it no credential for that; only the "
+            "guard on this machine will end it, and while this machine sleeps or is off it bills on"
+        )
+    return ends_it
 
 
-def _confirm(fleet: Fleet, deployment: Deployment, who: str, why_not: Callable[[], str]) -> None:
+def _confirmed(fleet: Fleet, deployment: Deployment, who: str, ask: Callable[[], bool]) -> bool:
+    """The answer, as soon as there is one."""
     give_up_at = fleet.clock.now() + CONFIRM_DEADLINE_S
-    while problem := why_not():
-        if fleet.clock.now() >= give_up_at:
-            raise UserError(
-                Exit.NEVER_HEALTHY,
-                "stops-unconfirmed",
-                f"{who} of {deployment.name} did not confirm what will end it: {problem}",
-                hint="nothing that cannot end itself is left running; try again, and report it if it happens again",
-            )
+    while True:
+        try:
+            return ask()
+        except _Unconfirmed as problem:
+            if fleet.clock.now() >= give_up_at:
+                raise UserError(
+                    Exit.NEVER_HEALTHY,
+                    "stops-unconfirmed",
+                    f"{who} of {deployment.name} did not confirm what will end it: {problem}",
+                    hint="nothing whose end is not confirmed is left running; try again, and report it if it persists",
+                ) from problem
         fleet.clock.sleep(0.3)
 
 
-def _why_supervisor_unarmed(fleet: Fleet, client: EngineClient, deployment: Deployment) -> str:
-    """Empty when its own word is that it runs and knows its limits."""
+def _supervisor_ends_it(client: EngineClient, deployment: Deployment, now: float) -> bool:
+    """Whether it can, once its own word is that it runs and knows its limits. Raises _Unconfirmed."""
     try:
         status = client.supervisor()
     except (EngineUnreachable, EngineRefused) as error:
-        return str(error)
-    return "" if _is_armed(status, deployment, fleet.clock.now()) else f"it says {dict(status)}"
+        raise _Unconfirmed(str(error)) from error
+    if not _keeps_limits(status, deployment, now):
+        raise _Unconfirmed(f"it says {dict(status)}")
+    # A process of this machine is all there is to end: it needs nobody's leave.
+    return deployment.kind is Kind.PROCESS or status.get("can_destroy") is True
 
 
-def _is_armed(status: Mapping[str, Any], deployment: Deployment, now: float) -> bool:
-    """Whether it is alive, and will end the deployment at the same idleness and no later than the deadline."""
+def _keeps_limits(status: Mapping[str, Any], deployment: Deployment, now: float) -> bool:
+    """Whether it is alive, and acts at the same idleness and no later than at the deadline."""
     try:
         left_s = float(status["deadline_s"]) - float(status["elapsed_s"])
         fresh = float(status["beat_age_s"]) <= FRESH_S
@@ -57,13 +79,14 @@ def _is_armed(status: Mapping[str, Any], deployment: Deployment, now: float) -> 
     return fresh and in_time and status.get("idle_s") == deployment.idle_s and status.get("reason") is None
 
 
-def _why_cloud_unarmed(fleet: Fleet, deployment: Deployment) -> str:
-    """Empty when the cloud reads back that idle workers end as soon as they should."""
+def _cloud_ends_it(fleet: Fleet, deployment: Deployment) -> bool:
+    """True, once the cloud reads back that idle workers end as soon as they should. Raises _Unconfirmed."""
     try:
         native_idle_s = fleet.provider(deployment.provider).describe(deployment.resource_id).native_idle_s
     except ProviderError as error:
-        return error.message
+        raise _Unconfirmed(error.message) from error
     if native_idle_s is None:
-        return "it does not say when idle workers end"
-    # Clouds take whole seconds.
-    return "" if native_idle_s < deployment.idle_s + 1 else f"it ends idle workers after {native_idle_s:g} s only"
+        raise _Unconfirmed("it does not say when idle workers end")
+    if native_idle_s >= deployment.idle_s + 1:  # clouds take whole seconds
+        raise _Unconfirmed(f"it ends idle workers after {native_idle_s:g} s only")
+    return True

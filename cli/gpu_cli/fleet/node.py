@@ -13,6 +13,7 @@ from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.image import engine_image
+from gpu_cli.fleet.slim import slimmed
 from gpu_cli.fleet.supervised import ENGINE, QUIET_ENGINE, engine_args_on, labels_of, sized_flags, supervisor_config
 from gpu_cli.paths import shipped
 from gpu_cli.planner.engine.engine_args import model_args
@@ -21,12 +22,14 @@ from gpu_cli.recipe.schema import Recipe
 from gpu_cli.weights import fetcher
 from gpu_cli.weights.hub_cache import VOLUME_HOME
 from gpu_cli.weights.source import Scheme, Source
-from gpu_providers.base import Kind, LaunchRequest, Provider, Secret, VolumeStore
+from gpu_providers.base import Kind, LaunchRequest, Link, Provider, Secret, VolumeStore
 
 PORT = 8000
 ANY_HOST = "0.0.0.0"  # noqa: S104 - in a container, whose proxy has to reach it
-PLACEHOLDER = "{weights}"
+WEIGHTS_PLACEHOLDER = "{weights}"
 """Stands in the engine's command for the folder that only the node knows (`templates/engine_start.py`)."""
+TLS_PLACEHOLDER = "{tls}"
+"""As above, for the file of certificate and private key."""
 
 ENGINE_DISK_GIB = 25.0
 """Room for what the engine compiles and caches, and for its unpacked image where a cloud counts that; a prior."""
@@ -79,12 +82,13 @@ def container_request(
         "revision": recipe.revision,
         "folder": "weights",
     }
-    args = engine_args_on(candidate, recipe, model=PLACEHOLDER, host=ANY_HOST, port=PORT)
+    args = engine_args_on(candidate, recipe, model=WEIGHTS_PLACEHOLDER, host=ANY_HOST, port=PORT)
     supervisor = supervisor_config(
         deployment,
         fleet.clock,
-        engine=("python3", "engine_start.py", str(gpu_count), "python3", *ENGINE, *args),
+        engine=("python3", "engine_start.py", str(gpu_count), "python3", *ENGINE, *args, *_tls_args(deployment)),
         port=PORT,
+        scheme="https" if deployment.link is Link.TLS else "http",
         destruction=provider.self_destruction(),
         launched_at=deployment.launched_at,
     )
@@ -92,14 +96,14 @@ def container_request(
     return replace(
         ordered,
         entrypoint=("python3",),
-        command=("-c", template("bootstrap.py")),
+        command=("-c", slimmed(template("bootstrap.py"))),
         env={
             **ordered.env,
             "GPU_NODE": packed_node(),
             "GPU_WEIGHTS": json.dumps(weights),
             "GPU_SUPERVISOR": supervisor,
         },
-        secret_env={"VLLM_API_KEY": key, **dict(secrets_of(fleet, sources))},
+        secret_env={"VLLM_API_KEY": key, **_tls_secret(fleet, deployment), **dict(secrets_of(fleet, sources))},
     )
 
 
@@ -146,8 +150,24 @@ def _ordered(recipe: Recipe, deployment: Deployment, candidate: Candidate, provi
     )
 
 
+def _tls_args(deployment: Deployment) -> tuple[str, ...]:
+    """vLLM's arguments for serving TLS itself: certificate and private key may be in one file."""
+    if deployment.link is not Link.TLS:
+        return ()
+    return ("--ssl-certfile", TLS_PLACEHOLDER, "--ssl-keyfile", TLS_PLACEHOLDER)
+
+
+def _tls_secret(fleet: Fleet, deployment: Deployment) -> Mapping[str, Secret]:
+    """The certificate made for this deployment, with its private key, which is kept nowhere on this side."""
+    if deployment.link is not Link.TLS:
+        return {}
+    return {"GPU_TLS": fleet.certificates.create(deployment.resource_name, deployment.deadline_at)}
+
+
 def packed_node() -> str:
-    """The files that the bootstrap unpacks, as it expects them."""
+    """The files that the bootstrap unpacks, as it expects them, in as few characters as they can be: some clouds take
+    32 kB of environment.
+    """
     files = {
         "supervisor.py": template("supervisor.py"),
         "engine_start.py": template("engine_start.py"),
@@ -155,7 +175,8 @@ def packed_node() -> str:
         "fetch/fetcher.py": Path(fetcher.__file__).read_text(encoding="utf-8"),
         "engine/guard_middleware.py": template("guard_middleware.py"),
     }
-    return base64.b64encode(zlib.compress(json.dumps(files).encode(), 9)).decode()
+    slim = {name: slimmed(text) for name, text in files.items()}
+    return base64.b64encode(zlib.compress(json.dumps(slim).encode(), 9)).decode()
 
 
 def template(name: str) -> str:

@@ -46,12 +46,14 @@ def supervisor_config(
     *,
     engine: Sequence[str],
     port: int,
+    scheme: str = "http",
     destruction: SelfDestruction | None = None,
     launched_at: float | None = None,
 ) -> str:
     """The supervisor's configuration (`templates/supervisor.py`), JSON without secrets.
 
-    Its state goes to `supervisor`, below the folder in which it is started.
+    `scheme` is how the engine serves, `http` or `https`. The supervisor's state goes to `supervisor`, below the folder
+    in which it is started.
     """
     now = clock.now()
     config = {
@@ -59,7 +61,7 @@ def supervisor_config(
         "name": deployment.resource_name,
         "engine": engine,
         "port": port,
-        "scheme": "http",
+        "scheme": scheme,
         "idle_s": deployment.idle_s,
         "deadline_s": max(1.0, deployment.deadline_at - now),
         "start_deadline_s": max(1.0, deployment.start_deadline_at - now),
@@ -83,6 +85,8 @@ def labels_of(deployment: Deployment) -> Mapping[str, str]:
         "gpu": deployment.gpu,
         "gpu_count": str(deployment.gpu_count),
         "region": deployment.region,
+        "host": deployment.host,
+        "link": deployment.link,
         "idle_s": str(deployment.idle_s),
         "deadline_at": str(deployment.deadline_at),
         "start_deadline_at": str(deployment.start_deadline_at),
@@ -91,15 +95,11 @@ def labels_of(deployment: Deployment) -> Mapping[str, str]:
 
 
 def _destroy(destruction: SelfDestruction) -> Mapping[str, object]:
-    check = {
-        "method": destruction.check_method,
-        "url": destruction.check_url,
-        "gone_statuses": list(destruction.gone),
-    }
     return {
         "method": destruction.method,
         "url": destruction.url,
         "headers": dict(destruction.headers),
         "user_agent": destruction.user_agent,
-        "check": check,
+        "check": {"method": destruction.check_method, "url": destruction.check_url},
+        "gone": list(destruction.gone.items()),
     }

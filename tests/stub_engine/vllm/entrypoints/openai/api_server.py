@@ -20,6 +20,7 @@ import importlib
 import json
 import os
 import signal
+import ssl
 import sys
 import threading
 import time
@@ -186,6 +187,16 @@ class Bridge(BaseHTTPRequestHandler):
         say(f'INFO:     {self.client_address[0]}:{self.client_address[1]} - "{self.requestline}" {code}')
 
 
+class Server(ThreadingHTTPServer):
+    """One thread a connection."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Of a caller that does not speak TLS, or hangs up."""
+        say(f"WARNING:  Invalid HTTP request received: {sys.exc_info()[1]}")
+
+
 def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
@@ -218,6 +229,8 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="api_server.py")
     for name in ("model", "served-model-name", "host", "middleware", "disable-access-log-for-endpoints"):
         parser.add_argument(f"--{name}", required=True)
+    for name in ("ssl-certfile", "ssl-keyfile"):
+        parser.add_argument(f"--{name}")
     for name in ("revision", "kv-cache-dtype", "quantization", "tool-call-parser", "reasoning-parser", "chat-template"):
         parser.add_argument(f"--{name}")
     for name in ("port", "max-num-seqs", "max-model-len", "tensor-parallel-size", "pipeline-parallel-size"):
@@ -240,8 +253,12 @@ def main(given: Sequence[str]) -> None:
     load(misbehaviour, args.model)
     engine = StubEngine(args.served_model_name, misbehaviour)
     Bridge.app = staticmethod(middleware(args.middleware, engine) if args.middleware else engine)
-    server = ThreadingHTTPServer((args.host, args.port), Bridge)
-    server.daemon_threads = True
+    server = Server((args.host, args.port), Bridge)
+    if args.ssl_certfile:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(args.ssl_certfile, args.ssl_keyfile)
+        # The handshake belongs into the connection's own thread: a caller that says nothing must not hold up others.
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     say("INFO:     Application startup complete.")
     server.serve_forever()
 
