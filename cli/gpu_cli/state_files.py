@@ -1,6 +1,7 @@
-"""Trouble with the files that the program keeps, as something that a user can act on."""
+"""The files that the program keeps, and trouble with them as something that a user can act on."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,3 +26,34 @@ def kept_in(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise unwritable(path, error.strerror or str(error)) from error
+
+
+class PrivateFiles:
+    """What is kept of each deployment apart from the store, one file by its resource name that only the user reads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, resource_name: str) -> Path:
+        """Where it is, or would be."""
+        return self._folder / resource_name
+
+    def forget(self, resource_name: str) -> None:
+        """Remove it, once its deployment is gone."""
+        self.path(resource_name).unlink(missing_ok=True)
+
+    def forget_all_but(self, resource_names: Collection[str]) -> None:
+        """Remove those of all others."""
+        if self._folder.is_dir():
+            for file in self._folder.iterdir():
+                if file.name not in resource_names:
+                    file.unlink(missing_ok=True)
+
+    def _write(self, resource_name: str, text: str) -> None:
+        """On disk (0600, in a folder of 0700) before it is used anywhere. Raises UserError when it cannot be kept."""
+        path = self.path(resource_name)
+        with kept_in(path):
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)

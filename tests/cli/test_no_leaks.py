@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 from driver import Gpu, Ran, Running, wait_until
-from emulators.misbehaviour import WHATS
 from emulators.runpod import RunPodEmulator
 
 DEADLINES = ("--boot-deadline", "3s", "--start-deadline", "60s")
@@ -160,7 +159,7 @@ SERVERLESS = (
 
 
 def test_every_misbehaviour_that_there_is_was_thought_of() -> None:
-    assert {rule["do"] for case in CASES for rule in case.rules} == set(WHATS)
+    assert {rule["do"] for case in CASES for rule in case.rules} == set(RunPodEmulator.WORDS)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -7,7 +7,9 @@ import pytest
 from driver import Gpu
 
 HEAVY = {
+    "asyncio",
     "boto3",
+    "cryptography",
     "gpu_cli.recipe.schema",
     "httpx",
     "huggingface_hub",
@@ -16,6 +18,7 @@ HEAVY = {
     "psutil",
     "pydantic",
     "rich",
+    "ssl",
     "yaml",
 }
 
@@ -44,6 +47,7 @@ def test_what_runs_on_this_machine_is_listed_without_anything_of_a_cloud(gpu: Gp
     imported = imported_by("ls")
     assert "gpu_providers.local.client" in imported
     assert sorted(imported & OF_CLOUDS) == []
+    assert sorted(imported_by("url") & (HEAVY - {"pydantic"})) == []  # typer's own, for an argument
     gpu("down")
 
 

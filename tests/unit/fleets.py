@@ -139,6 +139,37 @@ class Cloud(Provider):
             raise self.trouble
 
 
+class Shy(Cloud):
+    """It shows what was made only `list_lag_s` later; until then a request to end it does nothing."""
+
+    list_lag_s = 60.0
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.shows_from: dict[str, float] = {}
+
+    def add(self, name: str, /, state: ResourceState = ResourceState.RUNNING, **labels: str) -> Resource:
+        self.shows_from[name] = self.clock.now() + self.list_lag_s - 1
+        return super().add(name, state, **labels)
+
+    def find(self, name: str) -> Resource | None:
+        return super().find(name) if self._shows(name) else None
+
+    def describe(self, resource_id: str) -> Resource:
+        resource = super().describe(resource_id)
+        if not self._shows(resource.name):
+            raise NotFound(resource_id)
+        return resource
+
+    def terminate(self, resource_id: str) -> None:
+        if any(one.resource_id == resource_id and self._shows(one.name) for one in self.resources.values()):
+            super().terminate(resource_id)
+
+    def _shows(self, name: str) -> bool:
+        return self.clock.now() >= self.shows_from.get(name, 0.0)
+
+
 def make_fleet(home: Path, cloud: Provider | None = None, clock: Clock | None = None) -> Fleet:
     """Close its store, or let the test end."""
     paths = Paths(home / "config", home / "state", home / "cache")

@@ -74,9 +74,14 @@ def test_rules_are_read_from_yaml_and_json(text: str, tmp_path: Path) -> None:
     assert read(tmp_path / "rules") == [{"do": "html", "times": 2}]
 
 
-def test_every_way_to_misbehave_has_a_test_here() -> None:
-    tests = Path(__file__).read_text()
+def test_every_way_to_misbehave_has_a_test_here_or_with_the_cloud_that_alone_has_it() -> None:
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_emulator_*.py"))
     assert [what for what in WHATS if not re.search(rf'"do": "{what}"', tests)] == []
+
+
+def test_a_cloud_refuses_to_misbehave_in_a_way_that_it_does_not_know(call: Caller) -> None:
+    with pytest.raises(ValueError, match="this cloud has no outbid"):
+        call.cloud.misbehave({"do": "outbid"})
 
 
 # Instead of the right answer

@@ -1,6 +1,8 @@
+import subprocess
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from queue import Queue
 from threading import Event
 
 import pytest
@@ -9,8 +11,10 @@ from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.guard import LINGER_S, TURN_S, run
 from gpu_cli.fleet.guard_process import guard_lives, lock_path
+from gpu_cli.fleet.spot import Terms, spot_recipes
 from gpu_cli.locks import Lock, released
-from gpu_providers.base import Resource
+from gpu_cli.recipe.files import parse_recipe
+from gpu_providers.base import Resource, ResourceState
 
 
 class Turns(Event):
@@ -141,3 +145,21 @@ def test_many_neighbours_do_not_delay_a_deadline(tmp_path: Path) -> None:
     with closing(fleet.store):
         run(fleet, Turns(clock, 40))
     assert looked_at[0] < 60 <= looked_at[1] < 60 + 2 * TURN_S
+
+
+def test_what_its_cloud_took_back_is_launched_again_once_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, cloud = FakeClock(), Cloud()
+    fleet = make_fleet(tmp_path, cloud, clock)
+    monkeypatch.setattr("gpu_providers.registry.load", lambda *_: cloud)
+    left: Queue[int] = Queue()
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: left.put(len(cloud.resources)))
+    fleet.store.add(deployment())
+    recipe = parse_recipe("model: A/B\nspot: true\nwhen_lost: replace\n", tmp_path / "r.yaml", shown="r.yaml")
+    spot_recipes(fleet).keep("gpu-tiny-1", recipe, Terms(None, 60.0))
+    cloud.resources["gpu-tiny-1"] = replace(cloud.add("gpu-tiny-1", ResourceState.BROKEN), detail="outbid")
+    with closing(fleet.store):
+        run(fleet, Turns(clock, 1000))
+        assert fleet.store.get("gpu-tiny-1").reason == "taken back: outbid"
+    assert left.get(timeout=20) == 0

@@ -19,6 +19,7 @@ from gpu_providers.errors import (
 )
 
 BOOT_DEADLINE_S = 1200.0
+VISIBLE_AFTER_S = 30.0
 
 
 class Endpoint:
@@ -37,6 +38,21 @@ class Endpoint:
 
     def complete(self, model: str, *, timeout_s: float) -> str:
         return "Paris"
+
+
+class Connection:
+    """Reaches an engine as soon as it is told where that is."""
+
+    def __init__(self, engine: Endpoint, endpoint: str) -> None:
+        self.engine = engine
+        self.reached: list[str] = []
+        self.client: Endpoint | None = None
+        self.reach(endpoint)
+
+    def reach(self, endpoint: str) -> None:
+        if endpoint:
+            self.reached.append(endpoint)
+            self.client = self.engine
 
 
 class Watched(Silent):
@@ -69,20 +85,21 @@ def cloud() -> Cloud:
 
 @pytest.fixture
 def wait(clock: FakeClock, cloud: Cloud) -> Callable[..., Watched]:
-    def wait(*, healthy_after_s: float = 1e9, deadline_s: float = 1e6) -> Watched:
+    def wait(*, healthy_after_s: float = 1e9, deadline_s: float = 1e6, endpoint: str = "http://cloud") -> Watched:
         watched = Watched()
-        endpoint = Endpoint(clock, NOW + healthy_after_s)
+        connection = Connection(Endpoint(clock, NOW + healthy_after_s), endpoint)
         wait_until_healthy(
             Start(
                 provider=cloud,
                 resource_id="id-gpu-tiny-1",
-                client=endpoint,  # type: ignore[arg-type]
+                connection=connection,  # type: ignore[arg-type]
                 model="tiny",
                 deadline_at=NOW + deadline_s,
                 boot_deadline_s=BOOT_DEADLINE_S,
                 clock=clock,
                 progress=watched,
                 check_still_wanted=lambda: None,
+                visible_at=NOW + VISIBLE_AFTER_S,
             )
         )
         return watched
@@ -171,6 +188,33 @@ def test_what_destroyed_itself_is_explained_by_what_was_read_before(cloud: Cloud
     with pytest.raises(NotHealthy) as failed:
         wait()
     assert failed.value.diagnosis.code == "start-deadline"
+
+
+def test_what_the_cloud_does_not_show_yet_is_waited_for(cloud: Cloud, wait: Callable[..., Watched]) -> None:
+    cloud.boots = [NotFound("no such instance")] * 5 + [Boot(True, "")]
+    assert wait(healthy_after_s=60).stages[-1] == "canary"
+
+
+def test_what_the_cloud_does_not_show_for_long_is_not_there(
+    cloud: Cloud, clock: FakeClock, wait: Callable[..., Watched]
+) -> None:
+    cloud.boots = [NotFound("no such instance")]
+    with pytest.raises(NotHealthy):
+        wait()
+    assert VISIBLE_AFTER_S <= clock.now() - NOW < VISIBLE_AFTER_S + 2 * cloud.poll_interval_s
+
+
+def test_an_endpoint_may_be_known_only_when_the_command_runs(cloud: Cloud, wait: Callable[..., Watched]) -> None:
+    cloud.boots = [Boot(False, "pulling"), Boot(True, "", endpoint="http://1.2.3.4:30001")]
+    assert wait(endpoint="", healthy_after_s=1).stages[-1] == "canary"
+
+
+def test_nothing_is_asked_of_an_engine_whose_place_is_not_known(
+    cloud: Cloud, clock: FakeClock, wait: Callable[..., Watched]
+) -> None:
+    cloud.boots = [Boot(True, "")]
+    with pytest.raises(NotHealthy):
+        wait(endpoint="", healthy_after_s=0, deadline_s=100)
 
 
 def test_a_cloud_that_does_not_answer_proves_nothing(cloud: Cloud, wait: Callable[..., Watched]) -> None:

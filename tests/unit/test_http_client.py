@@ -12,7 +12,7 @@ from scripted_server import PAGE, RESET, Reply, ScriptedServer, said
 from gpu_providers import http
 from gpu_providers.base import Secret
 from gpu_providers.errors import ProviderUnavailable, RateLimited
-from gpu_providers.http import Answer, Http, OutcomeUnknown, Request
+from gpu_providers.http import Answer, Http, OutcomeUnknown, Request, TooManyRequests
 
 KEY = Secret("rpa_0123456789abcdef")
 
@@ -173,6 +173,34 @@ def test_a_429_that_does_not_say_for_how_long_asks_for_some_patience(said_so: di
     assert caught.value.retry_after_s == http.PATIENCE_S
 
 
+def test_a_429_comes_with_its_answer_for_its_cloud_to_read(client: Http) -> None:
+    reply = Reply(429, "quota of today", {"X-RateLimit-Reset": "1795305600", "Retry-After": "60"})
+    for send in (client.safely, client.once):
+        with ScriptedServer(reply) as cloud, pytest.raises(TooManyRequests) as caught:
+            send(get(cloud.url))
+        assert caught.value.answer.text == "quota of today"
+        assert caught.value.answer.headers["x-ratelimit-reset"] == "1795305600"
+
+
+def test_a_cloud_may_have_its_own_way_to_say_how_long_to_wait(client: Http, passing: Time) -> None:
+    with ScriptedServer(Reply(418), Reply(418, "last"), said([])) as cloud:
+        pause_s = {"": 7.0, "last": 0.0, "[]": None}
+        assert client.safely(get(cloud.url), pause_s=lambda answer: pause_s[answer.text]).json() == []
+    assert passing.slept == [7.0, http.PAUSES_S[1]]
+
+
+def test_a_cloud_may_say_that_asking_again_is_in_vain(client: Http, passing: Time) -> None:
+    with ScriptedServer(Reply(429)) as cloud, pytest.raises(TooManyRequests):
+        client.safely(get(cloud.url), pause_s=lambda _: None)
+    assert passing.slept == []
+
+
+def test_what_is_not_the_cloud_s_own_is_asked_without_a_key(client: Http) -> None:
+    with ScriptedServer(said([])) as store:
+        client.once(Request("GET", store.url, key=None))
+    assert "authorization" not in store.asked[0].headers
+
+
 def test_a_redirect_is_not_followed_so_the_key_stays_here(client: Http) -> None:
     with ScriptedServer() as elsewhere, ScriptedServer(Reply(307, headers={"Location": elsewhere.url})) as cloud:
         assert client.safely(get(cloud.url)).status == 307
@@ -233,6 +261,7 @@ def test_an_environment_that_cannot_be_used_is_no_crash_and_not_quoted(
 
 def test_what_is_sent_and_answered_shows_in_a_log_neither_key_nor_body() -> None:
     request = Request("POST", "http://x/", KEY, body={"env": {"HF_TOKEN": "hf_abcdefgh"}})
-    shown = repr(Answer(request, 201, "application/json", '{"env": {"HF_TOKEN": "hf_abcdefgh"}}'))
+    document, headers = '{"env": {"HF_TOKEN": "hf_abcdefgh"}}', {"set-cookie": "hf_abcdefgh"}
+    shown = repr(Answer(request, 201, "application/json", document, headers=headers))
     assert KEY.reveal() not in shown
     assert "hf_" not in shown

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fleets import NOW, Cloud, FakeClock, make_fleet
+from fleets import NOW, Cloud, FakeClock, Shy, make_fleet
 from sellers import offer
 
 from gpu_cli import __version__
@@ -17,11 +17,14 @@ from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import lock_path, version_path
 from gpu_cli.fleet.launch import MOST_HOSTS, MOST_SILENCES, Wanted, launch
+from gpu_cli.fleet.spot import Terms, spot_recipes
+from gpu_cli.fleet.teardown import tear_down
 from gpu_cli.locks import Lock, released
+from gpu_cli.planner.offers.filters import Filters
 from gpu_cli.planner.rank import rank
-from gpu_cli.recipe.files import parse_recipe
+from gpu_cli.recipe.files import load_recipe, parse_recipe
 from gpu_cli.ui.progress import Progress, Silent
-from gpu_providers.base import Boot, Offer, Resource
+from gpu_providers.base import Boot, Link, Offer, Resource
 from gpu_providers.errors import (
     AuthError,
     CommandCrashed,
@@ -81,16 +84,24 @@ def fleet(tmp_path: Path, cloud: Host, clock: FakeClock) -> Iterator[Fleet]:
     fleet.store.close()
 
 
-def up(fleet: Fleet, *offers: Offer, wait: bool = False, progress: Progress | None = None) -> Deployment:
-    recipe = parse_recipe(RECIPE, Path("/tiny.yaml"), shown="tiny.yaml")
+def up(
+    fleet: Fleet,
+    *offers: Offer,
+    path: Path = Path("/tiny.yaml"),
+    wait: bool = False,
+    direct: bool = False,
+    progress: Progress | None = None,
+) -> Deployment:
+    recipe = parse_recipe(RECIPE, path, shown="tiny.yaml")
     sold = offers or [offer("cloud", price) for price in range(1, MANY + 1)]
-    plan = rank(recipe, sold, None)
-    return launch(fleet, Wanted(recipe, "tiny", LIMITS, wait=wait), plan.candidates, progress or Silent())
+    plan = rank(recipe, sold, None, filters=Filters(spot=True))
+    wanted = Wanted(recipe, "tiny", LIMITS, wait=wait, direct=direct)
+    return launch(fleet, wanted, plan.candidates, progress or Silent())
 
 
-def failed(fleet: Fleet, **options: object) -> UserError:
+def failed(fleet: Fleet, *offers: Offer, **options: object) -> UserError:
     with pytest.raises(UserError) as error:
-        up(fleet, **options)  # type: ignore[arg-type]
+        up(fleet, *offers, **options)  # type: ignore[arg-type]
     return error.value
 
 
@@ -319,3 +330,95 @@ def test_what_has_been_made_is_on_record_before_anything_else(fleet: Fleet, clou
     recorded = fleet.store.get(made.resource_name)
     assert (recorded.resource_id, recorded.endpoint) == (made.resource_id, "http://127.0.0.1:9")
     assert recorded.price_usd_per_hour == cloud.resources[made.resource_name].price_usd_per_hour
+
+
+@pytest.mark.parametrize("trouble", [HostFailed("exited"), KeyboardInterrupt()])
+def test_what_the_cloud_does_not_show_yet_is_not_left_behind(
+    fleet: Fleet, clock: FakeClock, trouble: BaseException
+) -> None:
+    shy = Shy(clock)
+    fleet._loaded["cloud"] = shy
+
+    def boot(_: str) -> Boot:
+        raise trouble
+
+    shy.boot = boot  # type: ignore[method-assign]
+    with pytest.raises(UserError if isinstance(trouble, HostFailed) else KeyboardInterrupt):
+        up(fleet, offer("cloud"), wait=True)
+    assert (len(shy.launched), shy.resources) == (1, {})
+    assert fleet.store.live() == []
+
+
+def test_a_host_that_failed_is_not_tried_again_for_its_other_offers(fleet: Fleet, cloud: Host) -> None:
+    cloud.boots = [HostFailed("exited")]
+    one, two = (replace(offer("cloud", price), host="m1") for price in (1.0, 2.0))
+    other = replace(offer("cloud", 3.0), host="m2")
+    refused = failed(fleet, one, two, other, wait=True)
+    assert refused.exit_status is Exit.NEVER_HEALTHY
+    assert "cloud-2.0: its host did not come up lately: exited" in refused.message
+    assert len(cloud.launched) == 2
+    assert fleet.store.bad_hosts(NOW) == {("cloud", "m1"): "exited", ("cloud", "m2"): "exited"}
+
+
+@pytest.mark.parametrize("trouble", [InvalidRequest("no such image"), NoCapacity("sold out")])
+def test_a_host_is_not_blamed_for_what_is_not_its_fault(fleet: Fleet, cloud: Host, trouble: ProviderError) -> None:
+    cloud.boots, cloud.launches = [InvalidRequest("no such image")], [trouble]
+    failed(fleet, replace(offer("cloud"), host="m1"), wait=True)
+    assert fleet.store.bad_hosts(NOW) == {}
+
+
+class Told(Silent):
+    """What was noted."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_bare_ports_are_reached_over_tls_unless_the_user_wants_them_bare_and_is_told_once(
+    fleet: Fleet, cloud: Host
+) -> None:
+    cloud.link = Link.TLS  # type: ignore[misc]
+    told = Told()
+    made = up(fleet, replace(offer("cloud"), host="m1"), progress=told)
+    assert (made.link, made.host, made.endpoint, told.notes) == (Link.TLS, "m1", "https://127.0.0.1:9", [])
+    fleet.store.move(made, State.TERMINATING, at=NOW)
+    fleet.store.move(fleet.store.get(made.resource_name), State.GONE, at=NOW)
+    made = up(fleet, direct=True, progress=told)
+    assert (made.link, made.endpoint) == (Link.DIRECT, "http://127.0.0.1:9")
+    assert told.notes == ["--direct: the key and all prompts travel unencrypted over the internet (cloud)"]
+
+
+def test_where_the_cloud_has_tls_of_its_own_there_is_nothing_to_warn_of(fleet: Fleet) -> None:
+    told = Told()
+    assert up(fleet, direct=True, progress=told).link is Link.DIRECT
+    assert told.notes == []
+
+
+def test_the_recipe_of_what_can_be_taken_back_is_kept_for_as_long_as_it_lives(fleet: Fleet, cloud: Host) -> None:
+    kept = spot_recipes(fleet)
+    cloud.launches = [NoCapacity("sold out")]
+    made = up(fleet, *(replace(offer("cloud", price), interruptible=True) for price in (1.0, 2.0)))
+    path = kept.recipe_path(made.resource_name)
+    assert load_recipe(path).digest() == made.recipe_digest
+    assert kept.terms_beside(path) == Terms(None, 60.0)
+    files = list(path.parent.iterdir())
+    assert {file.stem for file in files} == {made.resource_name}
+    assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
+    tear_down(fleet, made, "gpu down")
+    assert list(path.parent.iterdir()) == []
+
+
+def test_how_many_were_taken_back_in_a_row_is_known_to_the_next_one(fleet: Fleet) -> None:
+    kept = spot_recipes(fleet)
+    lost = kept.recipe_path("gpu-tiny-lost")
+    kept.keep("gpu-tiny-lost", parse_recipe(RECIPE, lost, shown="tiny.yaml"), Terms(None, 60.0, 1))
+    made = up(fleet, replace(offer("cloud"), interruptible=True), path=lost)
+    assert kept.terms_beside(kept.recipe_path(made.resource_name)) == Terms(None, 60.0, 2)
+
+
+def test_the_recipe_of_what_cannot_be_taken_back_is_not_kept(fleet: Fleet) -> None:
+    made = up(fleet)
+    assert not spot_recipes(fleet).recipe_path(made.resource_name).exists()

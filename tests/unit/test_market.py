@@ -1,21 +1,24 @@
 """What can be rented: providers asked at once, snapshot prices for those that cannot be, and markets kept in files."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fleets import FakeClock
+from fleets import NOW, FakeClock
+from hypothesis import given
+from hypothesis import strategies as st
 from sellers import Seller, offer
 
-from gpu_cli.config.settings import Settings, resolve_limits
+from gpu_cli.config.settings import Limits, Settings, resolve_limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.market import Answer, Market, ask, ask_or_look_up
 from gpu_cli.fleet.market_file import read_market, write_market
 from gpu_cli.fleet.planning import launchable_plan, nothing_fits
-from gpu_cli.fleet.recipe_model import RecipeModel
+from gpu_cli.fleet.recipe_model import RecipeModel, configurations_of
 from gpu_cli.fleet.store import Store
 from gpu_cli.paths import Paths
 from gpu_cli.planner.rank import Plan, Rejected
@@ -23,10 +26,20 @@ from gpu_cli.recipe.files import parse_recipe
 from gpu_cli.recipe.schema import Recipe
 from gpu_providers.base import Kind
 from gpu_providers.errors import AuthError, InvalidRequest, NoCredentials, ProviderUnavailable
+from gpu_providers.gpus import GPUS
 from gpu_providers.offer_document import offers_document
 
 SAVED = json.dumps({**offers_document([replace(offer(price=2.5), gpu_count=7)]), "providers": {}})
 """A market in a file: one offer with numbers that are nowhere else in it."""
+
+LIMITS = Limits(
+    idle_s=600.0,
+    ttl_s=7200.0,
+    start_deadline_s=1800.0,
+    boot_deadline_s=60.0,
+    budget_usd=None,
+    max_price_usd_per_hour=3.5,
+)
 
 
 def model(text: str = "") -> RecipeModel:
@@ -36,44 +49,46 @@ def model(text: str = "") -> RecipeModel:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     """With two clouds installed, whose behaviour a test puts into `_loaded`."""
     monkeypatch.setattr("gpu_providers.registry.available", lambda: {"local": None, "runpod": None})
     paths = Paths(tmp_path / "config", tmp_path / "state", tmp_path / "cache")
-    return Fleet(paths, {}, Store(paths.state / "gpu.db"), FakeClock(), {"local": Seller(), "runpod": Seller(offer())})
+    store = Store(paths.state / "gpu.db").open()
+    yield Fleet(paths, {}, store, FakeClock(), {"local": Seller(), "runpod": Seller(offer())})
+    store.close()
 
 
 def test_every_provider_is_asked_and_one_that_fails_does_not_hide_the_others(fleet: Fleet) -> None:
     fleet._loaded["local"] = Seller(fails=ZeroDivisionError("a bug"))
-    market = ask(fleet, model(), only=None)
+    market = ask(fleet, model(), LIMITS, only=None)
     assert market.offers == (offer(),)
     assert "a bug" in market.answers["local"].problem
     assert not market.answers["local"].ok
 
 
 def test_a_provider_with_nothing_to_sell_says_why(fleet: Fleet) -> None:
-    answer = ask(fleet, model(), only="local").answers["local"]
+    answer = ask(fleet, model(), LIMITS, only="local").answers["local"]
     assert (answer.offers, answer.problem, answer.ok) == ((), "sold out", True)
 
 
 def test_options_that_a_provider_refuses_are_the_recipes_fault(fleet: Fleet) -> None:
     fleet._loaded["runpod"] = Seller(fails=InvalidRequest("cloud_type: unknown"))
     with pytest.raises(UserError) as caught:
-        ask(fleet, model(), only=None)
+        ask(fleet, model(), LIMITS, only=None)
     assert caught.value.exit_status is Exit.BAD_INPUT
     assert "providers: runpod: cloud_type" in caught.value.message
 
 
 def test_clouds_that_are_not_there_or_lack_credentials_have_the_prices_of_the_snapshot(fleet: Fleet) -> None:
     fleet._loaded["runpod"] = Seller(fails=NoCredentials("no key"))
-    market = ask_or_look_up(fleet, model(), only=None)
+    market = ask_or_look_up(fleet, model(), LIMITS, only=None)
     assert market.snapshot_providers == ("lambda", "modal", "runpod", "vast")
     assert market.answers["runpod"].problem == "no key"
     assert all(answer.offers for answer in (market.answers["lambda"], market.answers["runpod"]))
 
 
 def test_a_cloud_that_answers_is_taken_at_its_word_and_not_at_the_snapshots(fleet: Fleet) -> None:
-    market = ask_or_look_up(fleet, model(), only="runpod")
+    market = ask_or_look_up(fleet, model(), LIMITS, only="runpod")
     assert market.answers.keys() == {"runpod"}
     assert market.offers == (offer(),)
     assert not market.snapshot_providers
@@ -81,12 +96,12 @@ def test_a_cloud_that_answers_is_taken_at_its_word_and_not_at_the_snapshots(flee
 
 def test_a_cloud_that_is_down_is_not_given_old_prices(fleet: Fleet) -> None:
     fleet._loaded["runpod"] = Seller(fails=ProviderUnavailable("502"))
-    assert ask_or_look_up(fleet, model(), only="runpod").offers == ()
+    assert ask_or_look_up(fleet, model(), LIMITS, only="runpod").offers == ()
 
 
 def test_a_cloud_that_refuses_the_key_has_no_prices_at_all(fleet: Fleet) -> None:
     fleet._loaded["runpod"] = Seller(fails=AuthError("the key is refused", hint="set RUNPOD_API_KEY"))
-    market = ask_or_look_up(fleet, model(), only="runpod")
+    market = ask_or_look_up(fleet, model(), LIMITS, only="runpod")
     assert not market.snapshot_providers
     error = nothing_fits(Plan((), ()), market)
     assert (error.exit_status, error.hint) == (Exit.CREDENTIALS, "set RUNPOD_API_KEY")
@@ -96,13 +111,13 @@ def test_the_recipe_decides_what_each_cloud_is_asked_for(fleet: Fleet) -> None:
     local, runpod = fleet._loaded["local"], fleet._loaded["runpod"]
     assert isinstance(local, Seller)
     assert isinstance(runpod, Seller)
-    ask(fleet, model("providers: {runpod: {cloud: any}}\ncache: {runpod: weights}\nkind: pod\n"), only=None)
+    ask(fleet, model("providers: {runpod: {cloud: any}}\ncache: {runpod: weights}\nkind: pod\n"), LIMITS, only=None)
     (search,) = runpod.searches
     assert (search.options, search.kind, search.volume) == ({"cloud": "any"}, Kind.POD, "weights")
     assert search.min_cuda_version == "13.0"
     (other,) = local.searches
     assert (other.options, other.volume) == ({}, "")
-    ask(fleet, model(), only="runpod")
+    ask(fleet, model(), LIMITS, only="runpod")
     assert runpod.searches[-1].kind is None
 
 
@@ -113,12 +128,70 @@ def test_a_cloud_is_told_of_disk_for_the_weights_and_of_the_least_where_nothing_
     def asked_gib(name: str, more: str = "") -> int:
         text = f"model: {name}\n{more}"
         recipe = parse_recipe(text, Path("/r.yaml"), shown="r.yaml")
-        ask(fleet, RecipeModel(recipe, fleet.paths, {"HF_ENDPOINT": "http://127.0.0.1:9"}), only="runpod")
+        ask(fleet, RecipeModel(recipe, fleet.paths, {"HF_ENDPOINT": "http://127.0.0.1:9"}), LIMITS, only="runpod")
         return runpod.searches[-1].disk_gib
 
     unknown = asked_gib("/nowhere")
     assert asked_gib("meta-llama/Llama-3.1-70B-Instruct") >= unknown + 100
     assert asked_gib("meta-llama/Llama-3.1-70B-Instruct", "gpu: {cpu: true}\n") == unknown
+
+
+def test_a_cloud_is_told_what_it_may_leave_out(fleet: Fleet) -> None:
+    runpod = fleet._loaded["runpod"]
+    assert isinstance(runpod, Seller)
+    ask(fleet, model("gpu: {names: [A100, H100 SXM, Abacus]}\nspot: true\n"), LIMITS, only="runpod")
+    search = runpod.searches[-1]
+    assert search.cards == ("A100-40GB", "A100-40GB-PCIE", "A100-80GB", "A100-80GB-PCIE", "H100", "Abacus")
+    assert (search.max_price_usd_per_hour, search.spot, search.ttl_s) == (3.5, True, 7200.0)
+    ask(fleet, model(), LIMITS, only="runpod")
+    assert (runpod.searches[-1].cards, runpod.searches[-1].spot) == ((), False)
+
+
+@pytest.mark.parametrize(
+    ("text", "least_gib"),
+    [
+        ("", 15.2),
+        ("quantization: fp8_per_tensor\n", 8.8),
+        ("gpu: {cpu: true}\n", 0),
+        ("gpu: {min_memory_gib: 10}\n", 10),  # of cards that the planner does not know it takes the recipe's word
+        ("gpu: {names: [Abacus]}\n", 0),
+        ("gpu: {names: [H100]}\n", 15.2),
+    ],
+)
+def test_a_cloud_may_leave_out_what_the_weights_alone_do_not_fit_on(text: str, least_gib: float) -> None:
+    assert model(text).least_gpu_memory_gib == pytest.approx(least_gib, abs=0.1)
+
+
+@given(gib=st.floats(1, 100), count=st.integers(1, 8), card=st.sampled_from(sorted(GPUS)))
+def test_what_the_planner_would_take_is_never_left_out(gib: float, count: int, card: str) -> None:
+    sized = model(f"context: 64\nconcurrency: 1\ngpu: {{count: {count}}}\n")
+    assert sized.known
+    configurations = configurations_of(sized.recipe, sized.known, {})
+    memory_gib = min(gib, GPUS[card].memory_gib)
+    taken = not (configurations.too_small(card, count) or configurations.best(card, count, memory_gib).why_not)
+    assert not taken or memory_gib * count >= sized.least_gpu_memory_gib
+
+
+def test_a_host_that_did_not_come_up_lately_is_passed_over_by_the_plan(fleet: Fleet) -> None:
+    bad, good = replace(offer(), host="m1"), replace(offer(price=3.0), host="m2")
+    fleet._loaded["runpod"] = Seller(bad, good)
+    fleet.store.avoid_host("runpod", "m1", until=NOW + 10, reason="exited")
+    fleet.store.avoid_host("vast", "m2", until=NOW + 10, reason="another cloud's")
+    plan = launchable_plan(fleet, model().recipe, LIMITS, provider="runpod")
+    assert [candidate.offer for candidate in plan.candidates] == [good]
+    assert [(out.offer, out.reason) for out in plan.rejected] == [(bad, "its host did not come up lately: exited")]
+    fleet.clock.sleep(10)
+    plan = launchable_plan(fleet, model().recipe, LIMITS, provider="runpod")
+    assert [candidate.offer for candidate in plan.candidates] == [bad, good]
+
+
+def test_what_can_be_taken_back_is_launched_only_where_the_recipe_says_so(fleet: Fleet) -> None:
+    spot = replace(offer(), interruptible=True)
+    fleet._loaded["runpod"] = Seller(spot)
+    with pytest.raises(UserError, match="is spot"):
+        launchable_plan(fleet, model().recipe, LIMITS, provider="runpod")
+    plan = launchable_plan(fleet, model("spot: true\n").recipe, LIMITS, provider="runpod")
+    assert [candidate.offer for candidate in plan.candidates] == [spot]
 
 
 def test_a_model_is_looked_up_once_and_not_before_somebody_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,18 +208,18 @@ def test_serverless_is_shown_beside_the_pods_that_it_competes_with(fleet: Fleet)
     worker = offer(price=3.0, kind=Kind.SERVERLESS)
     fleet._loaded["runpod"] = Seller(offer(), worker)
     serverless = model("kind: serverless\n")
-    assert ask_or_look_up(fleet, serverless, only="runpod").offers == (worker, offer())
-    assert ask(fleet, serverless, only="runpod").offers == (worker,)
-    assert ask_or_look_up(fleet, model(), only="runpod").offers == (offer(), worker)
+    assert ask_or_look_up(fleet, serverless, LIMITS, only="runpod").offers == (worker, offer())
+    assert ask(fleet, serverless, LIMITS, only="runpod").offers == (worker,)
+    assert ask_or_look_up(fleet, model(), LIMITS, only="runpod").offers == (offer(), worker)
 
 
 def test_a_launch_never_sees_the_snapshot(fleet: Fleet) -> None:
     fleet._loaded["runpod"] = Seller(fails=AuthError("no key"))
-    assert ask(fleet, model(), only=None).offers == ()
+    assert ask(fleet, model(), LIMITS, only=None).offers == ()
 
 
 def test_a_market_comes_back_from_its_file_as_it_was(fleet: Fleet, tmp_path: Path) -> None:
-    market = ask_or_look_up(fleet, model(), only=None)
+    market = ask_or_look_up(fleet, model(), LIMITS, only=None)
     write_market(tmp_path / "offers.json", market)
     assert read_market(tmp_path / "offers.json") == market
 

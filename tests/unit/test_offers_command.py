@@ -169,3 +169,10 @@ def test_the_configuration_holds_here_too(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("GPU_MAX_PRICE_USD_PER_HOUR", "2")
     assert ids() == ["vast-1.5"]
     assert ids("--max-price", "5") == ["vast-1.5", "vast-3.0"]
+
+
+def test_a_cloud_is_told_what_was_asked_for() -> None:
+    gpu("--gpu", "A100", "--gpu", "H100", "--max-price", "3", "--spot", "--provider", "vast")
+    (search,) = CLOUDS["vast"].searches
+    assert search.cards == ("A100-40GB", "A100-40GB-PCIE", "A100-80GB", "A100-80GB-PCIE", "H100")
+    assert (search.max_price_usd_per_hour, search.spot, search.min_gpu_memory_gib) == (3.0, True, 0.0)

@@ -287,13 +287,19 @@ def test_the_digest_ignores_words_and_order_and_sees_everything_else() -> None:
         "context: 10\nproviders: {local: {port: 1}}",
         "context: 10\nkind: pod",
         "context: 10\ncache: {runpod: x}",
+        "context: 10\nspot: true",
+        "context: 10\nwhen_lost: replace",
     ):
         assert parse(f"model: A/B\n{change}\nlimits: {{idle: 60s}}\nserved_name: x").digest() != digest
     assert parse("model: A/B\nlimits: {boot_deadline: 1m}").digest() != parse("model: A/B").digest()
 
 
 def test_what_runs_since_before_a_key_was_known_keeps_its_digest() -> None:
-    for text in ("model: A/B\n", "model: A/B\nkind:\ncache:\nlimits: {boot_deadline: }\n", "model: A/B\ncache: {}\n"):
+    for text in (
+        "model: A/B\n",
+        "model: A/B\nkind:\ncache:\nlimits: {boot_deadline: }\n",
+        "model: A/B\ncache: {}\nspot: false\nwhen_lost: report\n",
+    ):
         assert parse_recipe(text, Path("/r.yaml"), shown="r.yaml").digest() == "2b49144fa7c7be47"
 
 

@@ -3,13 +3,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
+from fleets import NOW, Cloud, FakeClock, Shy, deployment, make_fleet
 
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.hosts import AVOIDED_S
 from gpu_cli.fleet.reconcile import ABANDONED, BROKEN, look, settle, why_end
+from gpu_cli.fleet.spot import Terms, spot_recipes
 from gpu_cli.fleet.stops import GUARD_GRACE_S
-from gpu_providers.base import Kind, ResourceState
+from gpu_cli.recipe.files import parse_recipe
+from gpu_providers.base import Kind, Link, ResourceState
 from gpu_providers.errors import ProviderUnavailable
 
 
@@ -161,3 +164,100 @@ def test_another_accounts_word_that_there_is_nothing_says_nothing(fleet: Fleet, 
     assert look(fleet, fleet.store.get("gpu-tiny-1"))[0].state is State.READY
     cloud.credentials = "mine"
     assert look(fleet, fleet.store.get("gpu-tiny-1"))[0].state is State.GONE
+
+
+def test_what_the_cloud_does_not_show_yet_has_not_ended(tmp_path: Path, clock: FakeClock) -> None:
+    fleet = make_fleet(tmp_path, Shy(clock), clock)
+    booting = deployment(state=State.BOOTING, ready_at=None)
+    fleet.store.add(booting)
+    clock.time += Shy.list_lag_s - 1
+    assert look(fleet, booting) == (booting, None)
+    clock.time += 1
+    assert look(fleet, booting)[0].state is State.FAILED
+    fleet.store.close()
+
+
+def test_what_was_ready_has_been_seen_and_ends_at_the_clouds_word(tmp_path: Path, clock: FakeClock) -> None:
+    fleet = make_fleet(tmp_path, Shy(clock), clock)
+    fleet.store.add(deployment())
+    assert not look(fleet, deployment())[0].is_live
+    fleet.store.close()
+
+
+@pytest.mark.parametrize(
+    ("link", "told", "endpoint"),
+    [
+        (Link.DIRECT, "http://1.2.3.4:30001", "http://1.2.3.4:30001"),
+        (Link.TLS, "http://1.2.3.4:30001", "https://1.2.3.4:30001"),
+        (Link.TLS, "", "https://old"),
+    ],
+)
+def test_an_endpoint_that_the_cloud_tells_late_or_anew_goes_on_record(
+    fleet: Fleet, cloud: Cloud, link: Link, told: str, endpoint: str
+) -> None:
+    fleet.store.add(deployment(link=link, endpoint="https://old"))
+    cloud.resources["gpu-tiny-1"] = replace(cloud.add("gpu-tiny-1"), endpoint=told)
+    assert look(fleet, fleet.store.get("gpu-tiny-1"))[0].endpoint == endpoint
+    assert fleet.store.get("gpu-tiny-1").endpoint == endpoint
+
+
+def broken(cloud: Cloud, detail: str = "exited") -> None:
+    cloud.resources["gpu-tiny-1"] = replace(cloud.add("gpu-tiny-1", ResourceState.BROKEN), detail=detail)
+
+
+@pytest.mark.parametrize(
+    ("state", "line", "why"),
+    [
+        (State.READY, "[supervisor] ended reason=idle detail=no work for 600 s", "idle"),
+        (State.READY, "[supervisor] ended reason=engine-hung detail=silent", "engine-hung: silent"),
+        (State.LOADING, "[supervisor] ended reason=start-deadline detail=60 s", "start-deadline: 60 s"),
+        (State.READY, "[supervisor] ended reason=terminated detail=signal", "cloud says: exited"),
+        (State.READY, "nothing was said", "cloud says: exited"),
+    ],
+)
+def test_a_supervisor_that_could_not_destroy_its_container_has_said_why_it_ended(
+    fleet: Fleet, cloud: Cloud, state: State, line: str, why: str
+) -> None:
+    fleet.store.add(deployment(state=state))
+    broken(cloud)
+    cloud.logged = [line]
+    assert why_end(fleet, *look(fleet, fleet.store.get("gpu-tiny-1"))) == why
+
+
+@pytest.mark.parametrize(
+    ("changes", "line", "blamed"),
+    [
+        ({"state": State.LOADING, "host": "m1"}, "", True),
+        ({"state": State.LOADING, "host": "m1"}, "[supervisor] ended reason=engine-died detail=exit status 1", False),
+        ({"state": State.LOADING, "host": ""}, "", False),
+        ({"state": State.READY, "host": "m1"}, "", False),
+    ],
+)
+def test_the_host_of_a_detached_start_is_blamed_where_nothing_else_says_why_it_failed(
+    fleet: Fleet, cloud: Cloud, changes: dict[str, object], line: str, blamed: bool
+) -> None:
+    fleet.store.add(deployment(**changes))  # type: ignore[arg-type]
+    broken(cloud)
+    cloud.logged = [line]
+    why_end(fleet, *look(fleet, fleet.store.get("gpu-tiny-1")))
+    assert fleet.store.bad_hosts(NOW + AVOIDED_S - 1) == ({("cloud", "m1"): "exited"} if blamed else {})
+
+
+@pytest.mark.parametrize(
+    ("state", "line", "why"),
+    [
+        (State.READY, "", "taken back: outbid"),
+        (State.READY, "[supervisor] ended reason=terminated detail=signal", "taken back: outbid"),
+        (State.READY, "[supervisor] ended reason=idle detail=no work", "idle"),
+        (State.LOADING, "", "cloud says: outbid"),
+    ],
+)
+def test_what_a_spot_cloud_stops_after_it_was_ready_has_been_taken_back(
+    fleet: Fleet, cloud: Cloud, state: State, line: str, why: str
+) -> None:
+    recipe = parse_recipe("model: A/B\nspot: true\n", Path("/r.yaml"), shown="r.yaml")
+    fleet.store.add(deployment(state=state))
+    spot_recipes(fleet).keep("gpu-tiny-1", recipe, Terms(None, 60.0))
+    broken(cloud, "outbid")
+    cloud.logged = [line]
+    assert why_end(fleet, *look(fleet, fleet.store.get("gpu-tiny-1"))) == why

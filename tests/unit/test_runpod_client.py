@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted_server import PAGE, RESET, Reply, ScriptedServer, problem, said
 
-from gpu_providers import event_stream
+from gpu_providers import event_stream, values
 from gpu_providers.base import Secret
 from gpu_providers.errors import (
     AuthError,
@@ -27,7 +27,7 @@ from gpu_providers.errors import (
     RateLimited,
 )
 from gpu_providers.http import Http
-from gpu_providers.runpod import log_lines, values
+from gpu_providers.runpod import log_lines
 from gpu_providers.runpod.client import RunPodClient
 from gpu_providers.runpod.log_lines import LogLine, LogQuery
 

@@ -1,6 +1,8 @@
 import contextlib
 import sqlite3
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -224,3 +226,15 @@ class AnySequenceOfSteps(RuleBasedStateMachine):
 
 AnySequenceOfSteps.TestCase.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
 TestAnySequenceOfSteps = AnySequenceOfSteps.TestCase
+
+
+def test_a_store_that_is_opened_again_in_the_same_process_stays_in_step_with_others(tmp_path: Path) -> None:
+    """Closing any other handle of the file would drop SQLite's locks, and then others take the journal away."""
+    path = tmp_path / "gpu.db"
+    with contextlib.closing(Store(path).open()) as store, contextlib.closing(Store(path).open()):
+        store.add(deployment())
+        for region in ("first", "second"):
+            change = f"UPDATE deployments SET region = '{region}'"
+            code = f"import sqlite3; c = sqlite3.connect({str(path)!r}); c.execute({change!r}); c.commit(); c.close()"
+            subprocess.run([sys.executable, "-c", code], check=True)
+            assert store.get("gpu-tiny-1").region == region

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
+from fleets import NOW, Cloud, FakeClock, Shy, deployment, make_fleet
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
@@ -246,4 +246,44 @@ def test_a_new_key_of_the_same_account_ends_what_the_old_one_made(fleet: Fleet, 
     cloud.add("gpu-tiny-1")
     cloud.credentials = "new key"
     assert tear_down(fleet, fleet.store.get("gpu-tiny-1"), "idle").state is State.GONE
+    assert cloud.resources == {}
+
+
+@pytest.mark.parametrize("create_took_s", [0, 300])
+def test_what_the_cloud_does_not_show_yet_is_ended_all_the_same(
+    tmp_path: Path, clock: FakeClock, create_took_s: float
+) -> None:
+    cloud = Shy(clock)
+    fleet = make_fleet(tmp_path, cloud, clock)
+    launching = deployment(state=State.LAUNCHING, ready_at=None)
+    fleet.store.add(launching)
+    clock.time += create_took_s
+    cloud.add("gpu-tiny-1")
+    booting = fleet.store.move(launching, State.BOOTING, at=clock.now())
+    assert tear_down(fleet, booting, "interrupted").state is State.FAILED
+    assert cloud.resources == {}
+    fleet.store.close()
+
+
+def test_what_has_long_gone_by_itself_is_not_waited_for(tmp_path: Path, clock: FakeClock) -> None:
+    fleet = make_fleet(tmp_path, Shy(clock), clock)
+    fleet.store.add(deployment(state=State.LOADING, ready_at=None))
+    clock.time += Shy.list_lag_s
+    tear_down(fleet, fleet.store.get("gpu-tiny-1"), "gpu down")
+    assert clock.now() == NOW + Shy.list_lag_s
+    fleet.store.close()
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_the_end_of_what_the_cloud_has_shown_is_believed_at_once(
+    fleet: Fleet, cloud: Cloud, clock: FakeClock, slow: bool
+) -> None:
+    """However young it is: a list that has shown it does not hide it again."""
+    cloud.list_lag_s = 30.0
+    fleet.store.add(deployment(state=State.BOOTING, ready_at=None))
+    cloud.add("gpu-tiny-1")
+    cloud.terminates = not slow
+    clock.on_sleep = cloud.resources.clear
+    tear_down(fleet, fleet.store.get("gpu-tiny-1"), "gpu down")
+    assert clock.now() == NOW + slow * cloud.poll_interval_s
     assert cloud.resources == {}

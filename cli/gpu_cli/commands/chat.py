@@ -25,7 +25,7 @@ def chat(
     from gpu_cli.commands.here import need_endpoint, open_here, the_deployment, the_key
 
     with open_here() as fleet:
-        deployment = need_endpoint(the_deployment(fleet, name))
+        deployment = need_endpoint(fleet, the_deployment(fleet, name))
         key = the_key(fleet, deployment)
     repeatable = message is not None or not sys.stdin.isatty()
     _talk(deployment, key, _questions(message), repeatable=repeatable)

@@ -11,6 +11,6 @@ def env(name: DeploymentName = None, as_json: AsJson = False) -> None:
     from gpu_cli.commands.here import need_endpoint, open_here, openai_variables, the_deployment
 
     with open_here() as fleet:
-        variables = openai_variables(fleet, need_endpoint(the_deployment(fleet, name)))
+        variables = openai_variables(fleet, need_endpoint(fleet, the_deployment(fleet, name)))
     exports = "\n".join(f"export {variable}={shlex.quote(value)}" for variable, value in variables.items())
     show(Result(variables, stdout=exports), as_json=as_json)

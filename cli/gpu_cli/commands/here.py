@@ -36,6 +36,8 @@ def the_wanted(
     flags: dict[str, str | None],
     *,
     serverless: bool = False,
+    spot: bool = False,
+    direct: bool = False,
     wait: bool = True,
     tied: bool = False,
     unique: str = "",
@@ -43,7 +45,7 @@ def the_wanted(
     """What is to be launched, and the one provider that may do it (None: any).
 
     Without `name` it is called like the recipe, with `unique` behind it. `flags` has the text of each flag by its
-    setting's name, `provider` among them. `serverless` overrides the recipe's kind. Raises UserError BAD_INPUT.
+    setting's name, `provider` among them. `serverless` and `spot` override the recipe. Raises UserError BAD_INPUT.
     """
     from gpu_cli.config.keys import PROVIDER
     from gpu_cli.config.settings import Settings, resolve_limits
@@ -51,12 +53,13 @@ def the_wanted(
     from gpu_providers.base import Kind
 
     asked = the_recipe(recipe_name)
-    recipe = asked.recipe.model_copy(update={"kind": Kind.SERVERLESS}) if serverless else asked.recipe
+    said = {**({"kind": Kind.SERVERLESS} if serverless else {}), **({"spot": True} if spot else {})}
+    recipe = asked.recipe.model_copy(update=said)
     settings = Settings.load(Paths.from_environ(os.environ), Path.cwd(), os.environ)
     limits = resolve_limits(settings, recipe, flags)
     provider = settings.resolve(PROVIDER, flag=flags.get("provider")).value
     called = name or "-".join(filter(None, (recipe.name, unique)))
-    return Wanted(recipe, _checked(called), limits, asked.defaults, wait=wait, tied=tied), provider
+    return Wanted(recipe, _checked(called), limits, asked.defaults, wait=wait, tied=tied, direct=direct), provider
 
 
 def the_recipe(text: str | None) -> "Asked":
@@ -117,14 +120,22 @@ def the_key(fleet: "Fleet", deployment: "Deployment") -> "Secret":
     return key
 
 
-def need_endpoint(deployment: "Deployment") -> "Deployment":
-    """The deployment, if it has an endpoint that works. Raises UserError NEVER_HEALTHY while it starts or ends."""
-    from gpu_cli.fleet.deployment import State
+def need_endpoint(fleet: "Fleet", deployment: "Deployment") -> "Deployment":
+    """The deployment with an endpoint that works: where the guard has to forward to it, it does.
 
-    if deployment.state is State.READY:
+    Raises UserError NEVER_HEALTHY while it starts or ends.
+    """
+    from gpu_cli.fleet.deployment import State
+    from gpu_providers.base import Link
+
+    if deployment.state is not State.READY:
+        message = f"{deployment.name} is not ready: it is {deployment.state}"
+        raise UserError(Exit.NEVER_HEALTHY, "not-ready", message, hint=f"wait for it: gpu wait {deployment.name}")
+    if deployment.link is Link.DIRECT:
         return deployment
-    message = f"{deployment.name} is not ready: it is {deployment.state}"
-    raise UserError(Exit.NEVER_HEALTHY, "not-ready", message, hint=f"wait for it: gpu wait {deployment.name}")
+    from gpu_cli.fleet.link import await_forwarder  # slow to import, and for most there is nothing to wait for
+
+    return await_forwarder(fleet, deployment)
 
 
 def openai_variables(fleet: "Fleet", deployment: "Deployment") -> dict[str, str]:

@@ -34,14 +34,21 @@ def offers(
     from gpu_cli.commands.here import open_here
     from gpu_cli.commands.plan_report import providers_document, silent_providers
     from gpu_cli.fleet.market import ask_for
-    from gpu_cli.planner.offers.filters import Filters, Pick
+    from gpu_cli.planner.offers.filters import Filters, Pick, cards_named
     from gpu_cli.ui.output import Result, show
     from gpu_providers.base import Kind, Search
 
     only, max_price_usd_per_hour = _settings(provider, max_price)
-    search = Search(kind=Kind.SERVERLESS if serverless else None)
-    pick = Pick(tuple(gpu or ()), count, search.kind, Filters(max_price_usd_per_hour, region, spot))
+    pick = Pick(
+        tuple(gpu or ()),
+        count,
+        Kind.SERVERLESS if serverless else None,
+        Filters(max_price_usd_per_hour, region, spot),
+    )
     _check_cards(pick.cards)
+    search = Search(
+        kind=pick.kind, cards=cards_named(pick.cards), max_price_usd_per_hour=max_price_usd_per_hour, spot=spot
+    )
     with open_here() as fleet:
         market = ask_for(fleet, lambda _: search, only=only)
     found = _found(market, pick)

@@ -39,6 +39,14 @@ BootDeadline = Annotated[
 ]
 Region = Annotated[str | None, typer.Option("--region", help="Only where the region's name has this.")]
 Spot = Annotated[bool, typer.Option("--spot", help="Also what the cloud may take back at any time.")]
+Direct = Annotated[
+    bool,
+    typer.Option(
+        "--direct",
+        help="The endpoint's own address instead of an encrypted local port, where the cloud has only bare ports: "
+        "plain HTTP over the internet.",
+    ),
+]
 Serverless = Annotated[bool, typer.Option("--serverless", help="A serverless endpoint, and nothing else.")]
 
 

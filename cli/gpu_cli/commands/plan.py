@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gpu_cli.fleet.market import Market
     from gpu_cli.fleet.planning import Wish
     from gpu_cli.fleet.recipe_model import RecipeModel
+    from gpu_cli.planner.offers.session_price import Session
     from gpu_cli.ui.output import Result
 
 WATCH_S = 30.0
@@ -44,7 +45,9 @@ def plan(
 ) -> None:
     """Rank what can be rented for a recipe, with reasons; rent nothing."""
     from gpu_cli.commands.here import open_here, the_wanted
+    from gpu_cli.fleet.planning import Wish
     from gpu_cli.fleet.recipe_model import RecipeModel
+    from gpu_cli.planner.offers.filters import Filters
     from gpu_cli.ui.output import show
 
     if watch and (as_json or offers):
@@ -53,42 +56,44 @@ def plan(
     if save and offers:
         raise UserError(Exit.BAD_INPUT, "usage", "--save and --offers exclude each other", hint="give one of them")
     flags = {"provider": provider, "max_price_usd_per_hour": max_price}
-    wanted, only = the_wanted(recipe, None, flags, serverless=serverless)
-    wish = _wish(wanted.limits, region, optimize, use, spot=spot)
+    wanted, only = the_wanted(recipe, None, flags, serverless=serverless, spot=spot)
+    session = _session(wanted.limits, use)
     with open_here() as fleet:
         model = RecipeModel(wanted.recipe, fleet.paths, fleet.environ)
         while True:
-            market = _market(fleet, model, only, offers, save)
+            market = _market(fleet, model, wanted.limits, only, offers, save)
+            bad_hosts = {} if offers else fleet.store.bad_hosts(fleet.clock.now())
+            filters = Filters(wanted.limits.max_price_usd_per_hour, region, wanted.recipe.spot, bad_hosts)
+            wish = Wish(filters, optimize, session)
             show(_planned(model, wanted, market, wish, everything=everything), as_json=as_json)
             if not watch:
                 break
             fleet.clock.sleep(WATCH_S)
 
 
-def _market(fleet: "Fleet", model: "RecipeModel", only: str | None, offers: Path | None, save: Path | None) -> "Market":
+def _market(
+    fleet: "Fleet", model: "RecipeModel", limits: "Limits", only: str | None, offers: Path | None, save: Path | None
+) -> "Market":
     from gpu_cli.fleet.market import ask_or_look_up
     from gpu_cli.fleet.market_file import read_market, write_market
 
     if offers is not None:
         return read_market(offers).of(only)
-    market = ask_or_look_up(fleet, model, only=only)
+    market = ask_or_look_up(fleet, model, limits, only=only)
     if save is not None:
         write_market(save, market)
     return market
 
 
-def _wish(limits: "Limits", region: str | None, optimize: Optimize, use: str, *, spot: bool) -> "Wish":
+def _session(limits: "Limits", use: str) -> "Session":
     """Raises UserError `usage`."""
-    from gpu_cli.fleet.planning import Wish
-    from gpu_cli.planner.offers.filters import Filters
     from gpu_cli.planner.offers.session_price import Session
     from gpu_cli.units import parse_duration
 
     try:
-        session = Session(parse_duration(use), limits.idle_s)
+        return Session(parse_duration(use), limits.idle_s)
     except ValueError as error:
         raise UserError(Exit.BAD_INPUT, "usage", f"--use: {error}") from None
-    return Wish(Filters(limits.max_price_usd_per_hour, region, spot), optimize, session)
 
 
 def _planned(model: "RecipeModel", wanted: "Wanted", market: "Market", wish: "Wish", *, everything: bool) -> "Result":

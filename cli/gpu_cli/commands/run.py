@@ -10,10 +10,12 @@ import typer
 from gpu_cli.commands.options import (
     BootDeadline,
     Budget,
+    Direct,
     Idle,
     MaxPrice,
     Provider,
     Serverless,
+    Spot,
     StartDeadline,
     Ttl,
     complete_recipe,
@@ -37,12 +39,14 @@ def run(
     name: Annotated[str | None, typer.Option("--name", help="Name of the deployment; default: RECIPE-run-….")] = None,
     provider: Provider = None,
     serverless: Serverless = False,
+    spot: Spot = False,
     idle: Idle = None,
     ttl: Ttl = None,
     budget: Budget = None,
     max_price: MaxPrice = None,
     start_deadline: StartDeadline = None,
     boot_deadline: BootDeadline = None,
+    direct: Direct = False,
 ) -> None:
     """Run a command with OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL of a fresh deployment, then end that.
 
@@ -58,7 +62,9 @@ def run(
         )
     flags = flags_by_setting(provider, idle, ttl, budget, max_price, start_deadline, boot_deadline)
     unique = f"run-{secrets.token_hex(2)}"
-    wanted, only = the_wanted(recipe, name, flags, serverless=serverless, tied=True, unique=unique)
+    wanted, only = the_wanted(
+        recipe, name, flags, serverless=serverless, spot=spot, direct=direct, tied=True, unique=unique
+    )
     with open_here() as fleet:
         status = _run(fleet, wanted, only, command)
     raise typer.Exit(status)
@@ -90,9 +96,10 @@ def _run(fleet: "Fleet", wanted: "Wanted", provider: str | None, command: list[s
 
 def _run_command(fleet: "Fleet", deployment: "Deployment", command: list[str]) -> int:
     """Its exit status, 128 + N when signal N ended it. An interrupt is passed on and waited for."""
-    from gpu_cli.commands.here import openai_variables
+    from gpu_cli.commands.here import need_endpoint, openai_variables
 
-    process = subprocess.Popen(command, env={**os.environ, **openai_variables(fleet, deployment)})
+    variables = openai_variables(fleet, need_endpoint(fleet, deployment))
+    process = subprocess.Popen(command, env={**os.environ, **variables})
     try:
         status = process.wait()
     except KeyboardInterrupt:

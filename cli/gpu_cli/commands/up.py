@@ -9,10 +9,12 @@ from gpu_cli.commands.options import (
     AsJson,
     BootDeadline,
     Budget,
+    Direct,
     Idle,
     MaxPrice,
     Provider,
     Serverless,
+    Spot,
     StartDeadline,
     Ttl,
     complete_recipe,
@@ -34,12 +36,14 @@ def up(
     name: Annotated[str | None, typer.Option("--name", help="Name of the deployment; default: the recipe's.")] = None,
     provider: Provider = None,
     serverless: Serverless = False,
+    spot: Spot = False,
     idle: Idle = None,
     ttl: Ttl = None,
     budget: Budget = None,
     max_price: MaxPrice = None,
     start_deadline: StartDeadline = None,
     boot_deadline: BootDeadline = None,
+    direct: Direct = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Come back only when it is healthy.")] = True,
     show_key: Annotated[bool, typer.Option("--show-key", help="Put the API key into the JSON document.")] = False,
@@ -49,7 +53,7 @@ def up(
     from gpu_cli.commands.here import open_here, the_wanted
 
     flags = flags_by_setting(provider, idle, ttl, budget, max_price, start_deadline, boot_deadline)
-    wanted, only = the_wanted(recipe, name, flags, serverless=serverless, wait=wait)
+    wanted, only = the_wanted(recipe, name, flags, serverless=serverless, spot=spot, direct=direct, wait=wait)
     with open_here() as fleet:
         result = _dry_run(fleet, wanted, only) if dry_run else _up(fleet, wanted, only, show_key=show_key)
     show(result, as_json=as_json)

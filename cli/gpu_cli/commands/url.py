@@ -9,7 +9,7 @@ def url(name: DeploymentName = None, as_json: AsJson = False) -> None:
     from gpu_cli.commands.here import need_endpoint, open_here, the_deployment
 
     with open_here() as fleet:
-        deployment = need_endpoint(the_deployment(fleet, name))
+        deployment = need_endpoint(fleet, the_deployment(fleet, name))
     show(
         Result({"name": deployment.name, "base_url": deployment.base_url}, stdout=deployment.base_url), as_json=as_json
     )

@@ -19,7 +19,7 @@ def wait(
 ) -> None:
     """Wait until a deployment is ready, and print its base_url."""
     from gpu_cli.commands.documents import deployment_with_stops
-    from gpu_cli.commands.here import open_here, the_deployment
+    from gpu_cli.commands.here import need_endpoint, open_here, the_deployment
     from gpu_cli.fleet.deployment import STARTING, State
     from gpu_cli.fleet.guard_process import ensure_guard
 
@@ -37,6 +37,7 @@ def wait(
             message = f"{deployment.name} did not become ready: {deployment.reason or deployment.state}"
             hint = f"see its log: gpu logs {deployment.name}"
             raise UserError(Exit.NEVER_HEALTHY, "not-ready", message, hint=hint)
+        deployment = need_endpoint(fleet, deployment)
         document = deployment_with_stops(fleet, deployment)
     show(Result(document, stdout=deployment.base_url), as_json=as_json)
 

@@ -7,6 +7,7 @@ from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.reconcile import look, why_end
 from gpu_cli.fleet.recover import adopt, described
+from gpu_cli.fleet.spot import spot_recipes
 from gpu_cli.fleet.teardown import destroy, tear_down
 from gpu_providers.base import Resource
 from gpu_providers.errors import NoCredentials, ProviderError
@@ -74,8 +75,11 @@ def collect(fleet: Fleet, leftover: Leftover) -> None:
 
 
 def forget_keys(fleet: Fleet) -> None:
-    """Keys of what does not live any more."""
-    fleet.keys.forget_all_but({deployment.resource_name for deployment in fleet.store.live()})
+    """Keys, certificates and recipes of what does not live any more."""
+    living = {deployment.resource_name for deployment in fleet.store.live()}
+    fleet.keys.forget_all_but(living)
+    fleet.certificates.forget_all_but(living)
+    spot_recipes(fleet).forget_all_but(living)
 
 
 def _left_over(fleet: Fleet, deployment: Deployment) -> Leftover | None:

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpu_cli import __version__
 from gpu_providers.base import Secret
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 # httpx takes longer to import than a process takes to start, so it is imported where it is used: for `gpu up` and
@@ -37,16 +40,21 @@ class EngineRefused(Exception):
 
 
 class EngineClient:
-    """One endpoint, with its key. Over plain HTTP, proxies of the environment are not used: they would see the key."""
+    """One endpoint, with its key; with `certificate`, only if whoever answers there proves to hold exactly that one.
 
-    def __init__(self, endpoint: str, key: Secret, *, timeout_s: float = 5.0) -> None:
+    Over plain HTTP, proxies of the environment are not used: they would see the key. A bare port on a rented machine,
+    for which the certificates are, is reached without them too: proxies seldom let one through.
+    """
+
+    def __init__(self, endpoint: str, key: Secret, *, certificate: Path | None = None, timeout_s: float = 5.0) -> None:
         import httpx
 
         self._client = httpx.Client(
             base_url=endpoint,
             headers={"Authorization": f"Bearer {key.reveal()}", "User-Agent": USER_AGENT},
             timeout=timeout_s,
-            trust_env=endpoint.startswith("https://"),
+            verify=_pinned(certificate) if certificate else True,
+            trust_env=certificate is None and endpoint.startswith("https://"),
         )
 
     def __enter__(self) -> "EngineClient":
@@ -104,6 +112,12 @@ class EngineClient:
         if response.status_code != httpx.codes.OK:
             raise EngineRefused(f"{path} answered {response.status_code}: {response.text[:300]}")
         return response
+
+
+def _pinned(certificate: Path) -> "ssl.SSLContext":
+    from gpu_cli.fleet.certificates import pinned_context
+
+    return pinned_context(certificate)
 
 
 _DONE = ("vllm:request_success_total", "vllm:prompt_tokens_total", "vllm:generation_tokens_total")

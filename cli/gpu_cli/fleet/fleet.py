@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.deployment import Deployment
@@ -13,6 +14,9 @@ from gpu_cli.paths import Paths
 from gpu_providers import registry
 from gpu_providers.base import Kind, Provider, ProviderContext, Secret
 from gpu_providers.errors import ProviderError
+
+if TYPE_CHECKING:
+    from gpu_cli.fleet.certificates import Certificates
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,13 @@ class Fleet:
     def keys(self) -> Keys:
         """The API keys of deployments."""
         return Keys(self.paths.state / "keys")
+
+    @property
+    def certificates(self) -> "Certificates":
+        """The certificates of deployments that are reached over TLS."""
+        from gpu_cli.fleet.certificates import Certificates  # with it comes OpenSSL, for which `gpu ls` has no use
+
+        return Certificates(self.paths.state / "certificates")
 
     def key_of(self, deployment: Deployment) -> Secret | None:
         """The key of its endpoint; None when this machine does not have it. Raises ProviderError.

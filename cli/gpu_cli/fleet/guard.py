@@ -2,7 +2,8 @@
 
 Started by `gpu up`; it leaves when nothing is left to guard. It enforces idleness, deadline and budget from this side,
 ends what a killed command left behind, sees detached starts (`gpu up --no-wait`) through, and writes down what ended
-by itself. The supervisor on the node has the first turn: the guard acts when it is `GUARD_GRACE_S` late.
+by itself. The supervisor on the node has the first turn: the guard acts when it is `GUARD_GRACE_S` late. It also holds
+the forwarders of what is reached over TLS.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import signal
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from threading import Event
@@ -22,9 +23,12 @@ from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.deployment import STARTING, Deployment
 from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.forwarding import Forwarding
 from gpu_cli.fleet.guard_process import lock_path, version_path
+from gpu_cli.fleet.link import client_for
 from gpu_cli.fleet.reconcile import look, why_end
 from gpu_cli.fleet.recover import open_fleet
+from gpu_cli.fleet.replace import replace_lost
 from gpu_cli.fleet.stops import GUARD_GRACE_S, ends_at_latest, idle_for_s
 from gpu_cli.fleet.store import StateMoved, StoreCorrupt
 from gpu_cli.fleet.teardown import tear_down
@@ -48,21 +52,48 @@ class Guard:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._clients: dict[str, EngineClient] = {}
+        self._clients: dict[tuple[str, str], EngineClient] = {}
+        """By resource name and endpoint, which a restart may move."""
         self._busy: dict[str, Future[None]] = {}
         self._due_at: dict[str, float] = {}
         self._pool = ThreadPoolExecutor(WORKERS)
+        self._forwarding = Forwarding(fleet)
 
     def turn(self) -> bool:
         """Look at everything once. False when nothing lives."""
-        live = self._fleet.store.live()
-        self._forget_ended({deployment.resource_name for deployment in live})
+        live = self.forward()
+        self._forget_ended(live)
         neighbours = Counter(deployment.provider for deployment in live)
         for deployment in live:
             if deployment.resource_name not in self._busy and self._is_due(deployment, neighbours[deployment.provider]):
                 with _logged(deployment.resource_name):
                     self._attend(deployment)
         return bool(live)
+
+    def forward(self) -> Sequence[Deployment]:
+        """Forward to all that live and are reached over TLS, and to nothing else; what lives."""
+        live = self._fleet.store.live()
+        self._forwarding.close_all_but(live)
+        # Ports on record first: a new one might be one of theirs.
+        for deployment in sorted(live, key=lambda one: one.local_port is None):
+            with _logged(deployment.resource_name):
+                self._forwarding.stand(deployment)
+        return live
+
+    def make_room(self) -> None:
+        """Let go of the ports, for the next guard."""
+        self._forwarding.stop_listening()
+
+    def see_off(self) -> None:
+        """Come back when the connections have ended: with their clients, or with their deployments."""
+        while self._forwarding.carries:
+            with _logged("guard"):
+                self._forwarding.close_all_but(self._fleet.store.live())
+            self._fleet.clock.sleep(TURN_S)
+
+    def close(self) -> None:
+        """Forward to nothing any more."""
+        self._forwarding.close()
 
     def _is_due(self, deployment: Deployment, neighbours: int) -> bool:
         """Whether its cloud may be asked again; a provider that does not load is not asked anything.
@@ -92,7 +123,7 @@ class Guard:
             return ""
         try:
             work = self._client(deployment).work()
-        except (EngineUnreachable, EngineRefused):
+        except (EngineUnreachable, EngineRefused, UserError):  # the last one without its certificate
             return ""
         now = self._fleet.clock.now()
         if work.running or work.waiting or work.done != deployment.work_done:
@@ -102,7 +133,14 @@ class Guard:
 
     def _end(self, deployment: Deployment, reason: str) -> None:
         print_message(f"{deployment.resource_name}: ending it: {reason}")
-        self._start(deployment, lambda fleet: _done(tear_down(fleet, deployment, reason)))
+
+        def end(fleet: Fleet) -> None:
+            ended = tear_down(fleet, deployment, reason)
+            _done(ended)
+            if said := replace_lost(fleet, ended):
+                print_message(said)
+
+        self._start(deployment, end)
 
     def _see_through(self, deployment: Deployment) -> None:
         """A detached start: the rest of the way is short once it answers."""
@@ -126,21 +164,22 @@ class Guard:
         self._busy[deployment.resource_name] = self._pool.submit(run)
 
     def _client(self, deployment: Deployment) -> EngineClient:
-        name = deployment.resource_name
-        if name not in self._clients:
+        known_as = (deployment.resource_name, deployment.endpoint)
+        if known_as not in self._clients:
             key = self._fleet.key_of(deployment)
             if key is None or not deployment.endpoint:
-                raise EngineUnreachable(f"{name} has no endpoint, or no key on this machine")
-            self._clients[name] = EngineClient(deployment.endpoint, key)
-        return self._clients[name]
+                raise EngineUnreachable(f"{deployment.resource_name} has no endpoint, or no key on this machine")
+            self._clients[known_as] = client_for(self._fleet, deployment, key)
+        return self._clients[known_as]
 
-    def _forget_ended(self, live: set[str]) -> None:
+    def _forget_ended(self, live: Sequence[Deployment]) -> None:
         for name, work in list(self._busy.items()):
             if work.done():
                 del self._busy[name]
-        for name in set(self._clients) - live - set(self._busy):
-            self._clients.pop(name).__exit__()
-        self._due_at = {name: due_at for name, due_at in self._due_at.items() if name in live}
+        for known_as in set(self._clients) - {(one.resource_name, one.endpoint) for one in live}:
+            self._clients.pop(known_as).__exit__()
+        names = {deployment.resource_name for deployment in live}
+        self._due_at = {name: due_at for name, due_at in self._due_at.items() if name in names}
 
 
 def run(fleet: Fleet, stop: Event) -> None:
@@ -148,8 +187,20 @@ def run(fleet: Fleet, stop: Event) -> None:
     lock = Lock(lock_path(fleet.paths))
     if not _acquire(lock, fleet.clock):
         return
-    version_path(fleet.paths).write_text(f"{os.getpid()} {__version__}\n")
-    guard, last_seen = Guard(fleet), fleet.clock.now()
+    version_path(fleet.paths).unlink(missing_ok=True)  # of the guard before
+    with closing(Guard(fleet)) as guard:
+        with _logged("guard"):
+            guard.forward()
+        # Whoever reads this finds the ports on record open.
+        version_path(fleet.paths).write_text(f"{os.getpid()} {__version__}\n")
+        _take_turns(guard, fleet, lock, stop)
+        guard.make_room()
+        lock.release()  # what it is ending may take minutes more, and the next one need not wait for that
+        guard.see_off()
+
+
+def _take_turns(guard: Guard, fleet: Fleet, lock: Lock, stop: Event) -> None:
+    last_seen = fleet.clock.now()
     while not stop.is_set():
         if _lives(guard):
             last_seen = fleet.clock.now()
@@ -160,7 +211,6 @@ def run(fleet: Fleet, stop: Event) -> None:
             if not fleet.store.live() or not _acquire(lock, fleet.clock):
                 return
         stop.wait(TURN_S)
-    lock.release()  # what it is ending may take minutes more, and the next one need not wait for that
 
 
 def _lives(guard: Guard) -> bool:

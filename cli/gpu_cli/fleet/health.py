@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.clock import Clock
+from gpu_cli.fleet.connection import Connection
 from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
 from gpu_cli.fleet.engine_log import Diagnosis, diagnose, last_words, milestone
 from gpu_cli.ui.progress import Progress
@@ -43,7 +44,8 @@ class Start:
 
     provider: Provider
     resource_id: str
-    client: EngineClient
+    connection: Connection
+    """To the engine; it is told where the cloud says that this is."""
     model: str
     deadline_at: float
     boot_deadline_s: float
@@ -52,24 +54,27 @@ class Start:
     progress: Progress
     check_still_wanted: Callable[[], object]
     """Called at every turn; raises when someone else has ended the deployment."""
+    visible_at: float = 0.0
+    """Until then the cloud's word that there is nothing means nothing."""
     engine_runs: Callable[[], object] = lambda: None
     """Called once, when the engine's first sign of life was seen."""
 
 
-def wait_until_healthy(start: Start) -> None:
-    """Returns when a completion came back.
+def wait_until_healthy(start: Start) -> EngineClient:
+    """Returns when a completion came back, with the client that got it.
 
     Raises NotHealthy, or what `check_still_wanted` raises; HostFailed and CommandCrashed when it is the host that
     failed, or nothing says why its command ends: then another host may do. InvalidRequest when no host would do.
     """
     watch = _Watch(start)
-    while not start.client.is_healthy():
+    while not ((client := start.connection.client) and client.is_healthy()):
         start.check_still_wanted()
         if watch.is_due():
             watch.look()
         start.clock.sleep(watch.poll_s)
     watch.saw_the_engine()
-    _check_serves(start, watch)
+    _check_serves(start, client, watch)
+    return client
 
 
 class _Watch:
@@ -118,11 +123,14 @@ class _Watch:
         """The provider's word; None when it could not be asked, which proves nothing."""
         try:
             boot = self._start.provider.boot(self._start.resource_id)
+            self._start.connection.reach(boot.endpoint)
             self._check_uptime(boot)
         except (HostFailed, InvalidRequest):
             self.read()
             raise
         except (CommandCrashed, NotFound) as error:
+            if isinstance(error, NotFound) and self._start.clock.now() < self._start.visible_at:
+                return None
             raise self._dead(error) from error
         except ProviderError:
             return None
@@ -174,16 +182,16 @@ class _Watch:
         raise NotHealthy(Diagnosis("no-progress", message, ""), self.read())
 
 
-def _check_serves(start: Start, watch: _Watch) -> None:
+def _check_serves(start: Start, client: EngineClient, watch: _Watch) -> None:
     """`/health` can be 200 with a dead engine: only a completion proves that it works."""
     try:
         start.progress.stage("healthy")
-        served = start.client.models()
+        served = client.models()
         if start.model not in served:
             found = ", ".join(served) or "nothing"
             raise EngineRefused(f"it serves {found} instead of {start.model}")
         start.progress.stage("canary")
-        start.client.complete(start.model, timeout_s=CANARY_TIMEOUT_S)
+        client.complete(start.model, timeout_s=CANARY_TIMEOUT_S)
     except (EngineRefused, EngineUnreachable) as error:
         lines = watch.read()
         raise NotHealthy(_cause(lines, f"the engine does not work: {error}"), lines) from error

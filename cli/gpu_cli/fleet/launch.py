@@ -12,15 +12,18 @@ from gpu_cli.fleet.create import create
 from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import await_guard, call_guard
+from gpu_cli.fleet.link import reached_at
 from gpu_cli.fleet.runtime import prepare, request_for
+from gpu_cli.fleet.spot import Terms, spot_recipes
 from gpu_cli.fleet.start import Known, advance, cleaned_up, watch_start
 from gpu_cli.fleet.supervised import resource_name
 from gpu_cli.fleet.teardown import finish
+from gpu_cli.planner.offers.filters import why_avoided
 from gpu_cli.planner.rank import Candidate
 from gpu_cli.recipe.schema import Recipe
 from gpu_cli.ui.progress import Progress
 from gpu_cli.units import format_duration, format_usd
-from gpu_providers.base import Kind, LaunchRequest, Offer, Provider, Resource
+from gpu_providers.base import Kind, LaunchRequest, Link, Offer, Provider, Resource
 from gpu_providers.errors import (
     AuthError,
     CommandCrashed,
@@ -28,6 +31,7 @@ from gpu_providers.errors import (
     HostFailed,
     InsufficientFunds,
     InvalidRequest,
+    NoCapacity,
     ProviderError,
     ProviderUnavailable,
     QuotaExceeded,
@@ -55,6 +59,8 @@ class Wanted:
     """Come back only when it is healthy; without it the guard watches the rest of the start."""
     tied: bool = False
     """It must not outlive the calling process (`gpu run`)."""
+    direct: bool = False
+    """By its endpoint's own URL, even where that is plain HTTP over the internet."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +84,13 @@ def launch(fleet: Fleet, wanted: Wanted, candidates: Sequence[Candidate], progre
     """
     _check_budget(wanted, candidates[0].offer)
     warn_of_balance(fleet, candidates, progress)
+    _warn_of_bare(fleet, wanted, candidates, progress)
     failed: list[Attempt] = []
     for candidate in candidates:
         if _is_hopeless(candidate.offer.provider, failed):
             continue
         try:
+            _check_host(fleet, candidate.offer)
             return _launch_one(fleet, wanted, candidate, progress)
         except InvalidRequest as error:
             raise UserError(Exit.BAD_INPUT, "refused", error.message, hint=error.hint) from error
@@ -109,12 +117,26 @@ def check_name_free(fleet: Fleet, name: str) -> None:
         raise UserError(Exit.BAD_INPUT, "name-taken", f"{name} is running already", hint=hint)
 
 
+def _warn_of_bare(fleet: Fleet, wanted: Wanted, candidates: Sequence[Candidate], progress: Progress) -> None:
+    names = dict.fromkeys(candidate.offer.provider for candidate in candidates)
+    bare = [name for name in names if wanted.direct and fleet.provider(name).link is not Link.DIRECT]
+    if bare:
+        progress.note(f"--direct: the key and all prompts travel unencrypted over the internet ({', '.join(bare)})")
+
+
+def _check_host(fleet: Fleet, offer: Offer) -> None:
+    """Raises NoCapacity for a machine that did not come up: it may have been tried since the plan was made."""
+    if why := why_avoided(fleet.store.bad_hosts(fleet.clock.now()), offer):
+        raise NoCapacity(why)
+
+
 def _launch_one(fleet: Fleet, wanted: Wanted, candidate: Candidate, progress: Progress) -> Deployment:
-    deployment = _planned(fleet, wanted, candidate.offer)
+    provider = fleet.provider(candidate.offer.provider)
+    deployment = _planned(fleet, wanted, candidate.offer, Link.DIRECT if wanted.direct else provider.link)
     fleet.store.add(deployment)
     with cleaned_up(fleet, deployment, progress) as known:
         called = call_guard(fleet)
-        provider = fleet.provider(candidate.offer.provider)
+        _keep_recipe(fleet, wanted, candidate.offer, deployment)
         prepared = prepare(fleet, wanted.recipe, candidate, provider, progress)
         await_guard(fleet, called)
         timed = _timed(fleet, wanted, deployment)
@@ -133,7 +155,18 @@ def _launch_one(fleet: Fleet, wanted: Wanted, candidate: Candidate, progress: Pr
     return watch_start(fleet, deployment, progress, tied=wanted.tied, boot_deadline_s=boot_deadline_s)
 
 
-def _planned(fleet: Fleet, wanted: Wanted, offer: Offer) -> Deployment:
+def _keep_recipe(fleet: Fleet, wanted: Wanted, offer: Offer, deployment: Deployment) -> None:
+    """Of what can be taken back, before it can be."""
+    if not offer.interruptible:
+        return
+    kept, limits = spot_recipes(fleet), wanted.limits
+    lost = kept.terms_beside(wanted.recipe.path)
+    replacements = lost.replacements + 1 if lost else 0
+    terms = Terms(limits.max_price_usd_per_hour, limits.boot_deadline_s, replacements)
+    kept.keep(deployment.resource_name, wanted.recipe, terms)
+
+
+def _planned(fleet: Fleet, wanted: Wanted, offer: Offer, link: Link) -> Deployment:
     now, limits = fleet.clock.now(), wanted.limits
     return Deployment(
         resource_name=resource_name(wanted.name, secrets.token_hex(3)),
@@ -153,6 +186,8 @@ def _planned(fleet: Fleet, wanted: Wanted, offer: Offer) -> Deployment:
         start_deadline_at=now + limits.start_deadline_s,
         budget_usd=limits.budget_usd,
         created_at=now,
+        link=link,
+        host=offer.host,
     )
 
 
@@ -198,7 +233,7 @@ def _launched(fleet: Fleet, deployment: Deployment, resource: Resource, *, tied:
     fleet.store.update(
         deployment.resource_name,
         resource_id=resource.resource_id,
-        endpoint=resource.endpoint,
+        endpoint=reached_at(deployment.link, resource.endpoint),
         region=resource.region or deployment.region,
         price_usd_per_hour=_price(deployment, resource),
         most_workers=resource.most_workers,

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from gpu_cli.config.settings import Limits
 from gpu_cli.did_you_mean import did_you_mean
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
@@ -14,6 +15,7 @@ from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.image import engine_image
 from gpu_cli.fleet.node import disk_gib
 from gpu_cli.fleet.recipe_model import RecipeModel
+from gpu_cli.planner.offers.filters import cards_named
 from gpu_providers import registry
 from gpu_providers.base import Kind, Offer, Provider, Search
 from gpu_providers.errors import AuthError, InvalidRequest, NoCredentials, ProviderError, ProviderUnavailable
@@ -93,12 +95,12 @@ def ask_for(fleet: Fleet, search_of: SearchOf, *, only: str | None) -> Market:
     return Market(_ask_all(fleet, search_of, _installed(only)))
 
 
-def ask(fleet: Fleet, model: RecipeModel, *, only: str | None) -> Market:
+def ask(fleet: Fleet, model: RecipeModel, limits: Limits, *, only: str | None) -> Market:
     """The offers of every provider, or of one. Raises UserError for one that is not installed, or bad options."""
-    return ask_for(fleet, search_for(model), only=only)
+    return ask_for(fleet, search_for(model, limits), only=only)
 
 
-def ask_or_look_up(fleet: Fleet, model: RecipeModel, *, only: str | None) -> Market:
+def ask_or_look_up(fleet: Fleet, model: RecipeModel, limits: Limits, *, only: str | None) -> Market:
     """As `ask`, with the snapshot's offers for each cloud that is not installed or has no credentials.
 
     For a plan that is to be read, not launched, and so with pods to compare with where serverless is wanted. Raises as
@@ -109,7 +111,7 @@ def ask_or_look_up(fleet: Fleet, model: RecipeModel, *, only: str | None) -> Mar
         raise _unknown(only, [*registry.available(), *snapshot])
     wanted = [only] if only is not None else sorted({*registry.available(), *snapshot})
     installed = [name for name in wanted if name in registry.available()]
-    answers = dict(_ask_all(fleet, search_for(model), installed, compare=True))
+    answers = dict(_ask_all(fleet, search_for(model, limits), installed, compare=True))
     for name in wanted:
         answer = answers.get(name, Answer(failed=True, problem="it cannot be asked yet"))
         if name in snapshot and (name not in answers or (answer.no_credentials and not answer.credentials_refused)):
@@ -118,13 +120,18 @@ def ask_or_look_up(fleet: Fleet, model: RecipeModel, *, only: str | None) -> Mar
     return Market({name: answers[name] for name in wanted})
 
 
-def search_for(model: RecipeModel) -> SearchOf:
-    """What a launch of this recipe needs."""
+def search_for(model: RecipeModel, limits: Limits) -> SearchOf:
+    """What a launch of this recipe within these limits needs."""
     recipe = model.recipe
     base = Search(
         kind=recipe.kind,
         min_cuda_version=engine_image(recipe.engine.version).min_cuda_version,
         disk_gib=disk_gib(model.weights_gib, recipe),
+        cards=cards_named(recipe.gpu.names),
+        min_gpu_memory_gib=model.least_gpu_memory_gib,
+        max_price_usd_per_hour=limits.max_price_usd_per_hour,
+        spot=recipe.spot,
+        ttl_s=limits.ttl_s,
     )
     return lambda name: replace(base, options=recipe.providers.get(name, {}), volume=recipe.cache.get(name, ""))
 

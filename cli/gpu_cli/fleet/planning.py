@@ -27,9 +27,13 @@ class Wish:
     session: Session = USUAL_SESSION
 
     @classmethod
-    def within(cls, limits: Limits) -> "Wish":
-        """What the limits of a launch say."""
-        filters = Filters(max_price_usd_per_hour=limits.max_price_usd_per_hour)
+    def to_launch(cls, fleet: Fleet, recipe: Recipe, limits: Limits) -> "Wish":
+        """What a launch says: its recipe, its limits, and how the launches before it went."""
+        filters = Filters(
+            max_price_usd_per_hour=limits.max_price_usd_per_hour,
+            spot=recipe.spot,
+            bad_hosts=fleet.store.bad_hosts(fleet.clock.now()),
+        )
         return cls(filters, session=Session(DEFAULT_USE_S, limits.idle_s))
 
 
@@ -60,8 +64,8 @@ def launchable_plan(fleet: Fleet, recipe: Recipe, limits: Limits, *, provider: s
     when nobody could be asked.
     """
     model = RecipeModel(recipe, fleet.paths, fleet.environ)
-    market = ask(fleet, model, only=provider)
-    plan = make_plan(model, market, Wish.within(limits))
+    market = ask(fleet, model, limits, only=provider)
+    plan = make_plan(model, market, Wish.to_launch(fleet, recipe, limits))
     if not plan.candidates:
         raise nothing_fits(plan, market)
     return plan

@@ -12,12 +12,14 @@ from gpu_cli.models.bare import as_loaded
 from gpu_cli.models.find import find_facts
 from gpu_cli.models.known import KnownModel
 from gpu_cli.paths import Paths
-from gpu_cli.planner.configurations import Configurations
+from gpu_cli.planner.configurations import Configurations, least_loaded_gib
 from gpu_cli.planner.engine.engine_settings import EngineVersion
 from gpu_cli.planner.engine.pinned_settings import pinned_settings
+from gpu_cli.planner.offers.filters import cards_named
 from gpu_cli.planner.sizing import Workload
 from gpu_cli.recipe.files import BAD_RECIPE
 from gpu_cli.recipe.schema import Recipe
+from gpu_providers.gpus import GPUS
 
 _LENGTHENED_BY = ("--hf-overrides", "--rope-scaling", "--hf_overrides", "--rope_scaling")
 _ALLOW_LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
@@ -51,6 +53,17 @@ class RecipeModel:
         if self.recipe.gpu.cpu or self.known is None:
             return 0.0
         return sum(part.stored_bytes for part in self.known.parts) / 2**30
+
+    @property
+    def least_gpu_memory_gib(self) -> float:
+        """What the clouds are told that all GPUs need together: nothing that the planner might take has less.
+
+        Of a card that it does not know it takes the recipe's word; 0 where a CPU will do, or nothing is known.
+        """
+        gpu = self.recipe.gpu
+        if gpu.min_memory_gib or not GPUS.keys() >= set(cards_named(gpu.names)):
+            return gpu.min_memory_gib or 0.0
+        return 0.0 if gpu.cpu or self.known is None else least_loaded_gib(self.known.parts)
 
     @cached_property
     def _found(self) -> KnownModel | UserError:

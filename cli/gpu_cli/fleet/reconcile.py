@@ -6,11 +6,19 @@ from gpu_cli.fleet.deployment import ABANDONED, BROKEN, ENDED_OUTSIDE, ORDERLY_E
 from gpu_cli.fleet.engine_log import diagnose, last_words
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import ensure_guard, guard_lives
+from gpu_cli.fleet.hosts import avoid_host_of
+from gpu_cli.fleet.link import reached_at
+from gpu_cli.fleet.replace import replace_lost
+from gpu_cli.fleet.spot import TAKEN_BACK, is_spot
 from gpu_cli.fleet.stops import GUARD_GRACE_S, overdue
 from gpu_cli.fleet.teardown import finish, recognised, tear_down
+from gpu_cli.fleet.visible import visible_at
 from gpu_cli.locks import is_held
 from gpu_providers.base import Kind, Resource, ResourceState
 from gpu_providers.errors import NotFound, ProviderError
+
+_STOPPED = "terminated"
+"""The supervisor's reason when it was told to stop: whoever told it knows why."""
 
 
 def settle(fleet: Fleet) -> Sequence[Deployment]:
@@ -23,7 +31,7 @@ def settle(fleet: Fleet) -> Sequence[Deployment]:
         deployment, resource = look(fleet, deployment)
         reason = why_end(fleet, deployment, resource)
         if reason and not guarded:
-            tear_down(fleet, deployment, reason)
+            replace_lost(fleet, tear_down(fleet, deployment, reason))
     live = fleet.store.live()
     if live and not guarded:
         ensure_guard(fleet)
@@ -43,16 +51,18 @@ def look(fleet: Fleet, deployment: Deployment) -> tuple[Deployment, Resource | N
         recognised(provider, deployment)
         resource = provider.describe(deployment.resource_id)
     except NotFound:
-        return _ended(fleet, deployment), None
+        hidden = fleet.clock.now() < visible_at(fleet, provider, deployment)
+        return deployment if hidden else _ended(fleet, deployment), None
     except ProviderError:
         return deployment, None
     return _learnt(fleet, deployment, resource), resource
 
 
 def _learnt(fleet: Fleet, deployment: Deployment, resource: Resource) -> Deployment:
-    """With what the cloud has told meanwhile: where it is, and what the workers of an endpoint have cost."""
-    if resource.region not in ("", deployment.region):
-        deployment = fleet.store.update(deployment.resource_name, region=resource.region)
+    """With what the cloud has told meanwhile: where it is and serves, and what the workers of an endpoint have cost."""
+    told = {"region": resource.region, "endpoint": reached_at(deployment.link, resource.endpoint)}
+    if news := {name: value for name, value in told.items() if value not in ("", getattr(deployment, name))}:
+        deployment = fleet.store.update(deployment.resource_name, **news)
     if deployment.kind is not Kind.SERVERLESS:
         return deployment
     return fleet.store.meter(deployment.resource_name, resource.price_usd_per_hour, at=fleet.clock.now())
@@ -74,25 +84,47 @@ def why_end(fleet: Fleet, deployment: Deployment, resource: Resource | None) -> 
     if limit := overdue(deployment, now):
         return limit
     if resource and resource.state is ResourceState.BROKEN:
-        return BROKEN if deployment.kind is Kind.PROCESS else f"{deployment.provider} says: {resource.detail}"
+        return _why_broken(fleet, deployment, resource)
     if deployment.state in STARTING and now >= deployment.start_deadline_at + GUARD_GRACE_S:
         return "start-deadline"
     return ""
 
 
+def _why_broken(fleet: Fleet, deployment: Deployment, resource: Resource) -> str:
+    """Its supervisor's word, where that ended it and could not destroy it; else the cloud's.
+
+    A start that nothing else explains is blamed on its host.
+    """
+    if deployment.kind is Kind.PROCESS:
+        return BROKEN
+    said = _last_words(fleet, deployment)
+    if said and not said.startswith(_STOPPED):
+        return said
+    if deployment.state in STARTING:
+        avoid_host_of(fleet, deployment, resource.detail)
+    elif is_spot(fleet, deployment):
+        return f"{TAKEN_BACK}: {resource.detail}"
+    return f"{deployment.provider} says: {resource.detail}"
+
+
 def _ended(fleet: Fleet, deployment: Deployment) -> Deployment:
-    """The cloud says that it is gone: the supervisor's last line says why, where the log has outlived it."""
+    """The cloud says that it is gone."""
     if deployment.state is State.TERMINATING:
         return finish(fleet, deployment)
+    said = _last_words(fleet, deployment)
+    if deployment.state in STARTING:
+        return finish(fleet, deployment, reason=said or "ended while it was starting")
+    return finish(fleet, deployment, reason=said or _guess(deployment, fleet.clock.now()))
+
+
+def _last_words(fleet: Fleet, deployment: Deployment) -> str:
+    """Why its supervisor says that it ended, where the log has outlived it; empty where that says nothing."""
     lines = _log(fleet, deployment)
     reason, detail = last_words(lines)
     if reason == "engine-died" and (cause := diagnose(lines)):
         reason, detail = cause.code, cause.message
-    if deployment.state in STARTING:
-        return finish(fleet, deployment, reason=_joined(reason or "ended while it was starting", detail))
-    if not reason:
-        return finish(fleet, deployment, reason=_guess(deployment, fleet.clock.now()))
-    return finish(fleet, deployment, reason=reason if reason in ORDERLY_ENDS else _joined(reason, detail))
+    orderly = reason in ORDERLY_ENDS and deployment.state not in STARTING
+    return f"{reason}: {detail}" if detail and not orderly else reason
 
 
 def _log(fleet: Fleet, deployment: Deployment) -> Sequence[str]:
@@ -109,7 +141,3 @@ def _guess(deployment: Deployment, now: float) -> str:
     if deployment.active_at is not None and now - deployment.active_at >= deployment.idle_s:
         return "idle"
     return ENDED_OUTSIDE
-
-
-def _joined(reason: str, detail: str) -> str:
-    return f"{reason}: {detail}" if detail else reason

@@ -11,10 +11,11 @@ from gpu_cli.exits import Exit
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.link import reached_at
 from gpu_cli.fleet.store import NameTaken, Store, StoreCorrupt
 from gpu_cli.locks import Lock, released
 from gpu_cli.paths import Paths
-from gpu_providers.base import RESOURCE_PREFIX, Kind, Provider, Resource
+from gpu_providers.base import RESOURCE_PREFIX, Kind, Link, Provider, Resource
 from gpu_providers.errors import NoCredentials, ProviderError
 
 _UNKNOWN_IDLE_S = 900.0
@@ -124,9 +125,11 @@ def described(resource: Resource, now: float) -> Deployment:
         budget_usd=_number(labels, "budget_usd"),
         created_at=created_at,
         resource_id=resource.resource_id,
-        endpoint=resource.endpoint,
+        endpoint=reached_at(_link(labels), resource.endpoint),
         launched_at=created_at,
         tied=False,
+        link=_link(labels),
+        host=labels.get("host", ""),
         reason="found running",
     )
 
@@ -136,6 +139,13 @@ def _kind(labels: Mapping[str, str]) -> Kind:
         return Kind(labels["kind"])
     except (KeyError, ValueError):
         return Kind.POD
+
+
+def _link(labels: Mapping[str, str]) -> Link:
+    try:
+        return Link(labels["link"])
+    except (KeyError, ValueError):
+        return Link.DIRECT
 
 
 def _number(labels: Mapping[str, str], name: str) -> float | None:

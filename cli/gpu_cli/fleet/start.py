@@ -10,17 +10,20 @@ from gpu_cli.config.keys import BOOT_DEADLINE
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.confirm import confirm_own_stop
+from gpu_cli.fleet.connection import Connection
 from gpu_cli.fleet.deployment import STARTING, Deployment, State
-from gpu_cli.fleet.engine_client import EngineClient
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import ensure_guard
 from gpu_cli.fleet.health import NotHealthy, Start, wait_until_healthy
+from gpu_cli.fleet.hosts import avoid_host_of
 from gpu_cli.fleet.interrupt import shielded
+from gpu_cli.fleet.link import await_forwarder
 from gpu_cli.fleet.store import StateMoved, StoreCorrupt
 from gpu_cli.fleet.teardown import destroy, tear_down
+from gpu_cli.fleet.visible import visible_at
 from gpu_cli.ui.progress import Progress
 from gpu_providers.base import Provider
-from gpu_providers.errors import ProviderError
+from gpu_providers.errors import CommandCrashed, HostFailed, ProviderError
 
 
 def watch_start(
@@ -54,38 +57,42 @@ def _until_ready(
     key = fleet.key_of(deployment)
     if key is None:
         raise UserError(Exit.NEVER_HEALTHY, "no-key", f"the API key of {deployment.name} is not on this machine")
-    with EngineClient(deployment.endpoint, key) as client:
+    with Connection(fleet, deployment, key) as connection:
         start = Start(
             provider=provider,
             resource_id=deployment.resource_id,
-            client=client,
+            connection=connection,
             model=deployment.model,
             deadline_at=deployment.start_deadline_at,
             boot_deadline_s=boot_deadline_s,
             clock=fleet.clock,
             progress=progress,
             check_still_wanted=lambda: still_wanted(fleet, name),
+            visible_at=visible_at(fleet, provider, deployment),
             engine_runs=lambda: _loading(fleet, name),
         )
         try:
-            wait_until_healthy(start)
-        except (NotHealthy, ProviderError):
+            client = wait_until_healthy(start)
+        except (NotHealthy, ProviderError) as error:
             _keep_log(fleet, provider, deployment)
+            if isinstance(error, HostFailed | CommandCrashed):
+                avoid_host_of(fleet, deployment, error.message)
             raise
         progress.stage("stops")
-        confirm_own_stop(fleet, client, deployment)
+        armed = confirm_own_stop(fleet, client, deployment, progress)
     ensure_guard(fleet)
-    return _ready(fleet, still_wanted(fleet, name), tied=tied)
+    await_forwarder(fleet, deployment)
+    return _ready(fleet, still_wanted(fleet, name), tied=tied, armed=armed)
 
 
-def _ready(fleet: Fleet, deployment: Deployment, *, tied: bool) -> Deployment:
+def _ready(fleet: Fleet, deployment: Deployment, *, tied: bool, armed: bool) -> Deployment:
     """Another process may have watched the same start (`gpu wait` beside the guard): the first one wins."""
     if deployment.state is State.BOOTING:
         deployment = advance(fleet, deployment, State.LOADING)
     if deployment.state is State.READY:
         return deployment
     now = fleet.clock.now()
-    return advance(fleet, deployment, State.READY, ready_at=now, active_at=now, own_stop_armed=True, tied=tied)
+    return advance(fleet, deployment, State.READY, ready_at=now, active_at=now, own_stop_armed=armed, tied=tied)
 
 
 def _loading(fleet: Fleet, name: str) -> None:

@@ -95,8 +95,7 @@ class Store:
         """Raises StoreCorrupt, or UserError for a file of a newer program or a folder that cannot be written."""
         with _clear_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # SQLite gives its journal files the mode of the database, so that one must be private from the start.
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            _make_private(self.path)
             self._connection = sqlite3.connect(self.path, timeout=20, isolation_level=None)
             self._connection.row_factory = sqlite3.Row
             self._connection.execute("PRAGMA journal_mode = WAL")
@@ -275,6 +274,16 @@ def _record(connection: sqlite3.Connection, deployment: Deployment, at: float, n
         "INSERT INTO events (at, resource_name, state, note) VALUES (?, ?, ?, ?)",
         (at, deployment.resource_name, deployment.state, note),
     )
+
+
+def _make_private(path: Path) -> None:
+    """SQLite gives its journal files the mode of the database, so that one must be private from the start.
+
+    One that is there is not touched: the kernel drops the locks that another connection of this process has on it when
+    any handle of the file is closed, and then other processes take the journal away from under that connection.
+    """
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 @contextmanager

@@ -2,13 +2,15 @@
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import ON_REQUEST, Deployment, State
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.spot import TAKEN_BACK, spot_recipes
 from gpu_cli.fleet.store import StateMoved, StoreCorrupt
+from gpu_cli.fleet.visible import visible_at
 from gpu_cli.locks import is_held
 from gpu_providers.base import Provider
 from gpu_providers.errors import AuthError, InvalidRequest, NotFound, ProviderError, RateLimited
@@ -17,6 +19,15 @@ VERIFY_DEADLINE_S = 300.0
 LAUNCHER_DEADLINE_S = 120.0
 LONGEST_PAUSE_S = 60.0
 """However much patience the cloud asks for: it bills meanwhile."""
+
+
+@dataclass
+class _Traces:
+    """What the cloud has shown of a resource name so far, by id."""
+
+    gone: set[str]
+    """It has let go of them."""
+    seen: set[str] = field(default_factory=set)
 
 
 def tear_down(fleet: Fleet, deployment: Deployment, reason: str) -> Deployment:
@@ -59,7 +70,7 @@ def destroy(fleet: Fleet, deployment: Deployment, *, sparing: Iterable[str] = ()
     if deployment.launched_at is None and not deployment.resource_id:
         return  # nothing has been asked of the cloud
     began_at, last_word = fleet.clock.now(), "it still exists"
-    gone = set(sparing)
+    traces = _Traces(set(sparing))
     while fleet.clock.now() < began_at + VERIFY_DEADLINE_S:
         pause_s = 1.0
         try:
@@ -68,7 +79,8 @@ def destroy(fleet: Fleet, deployment: Deployment, *, sparing: Iterable[str] = ()
             deployment = recognised(provider, deployment)
             # A create may have been on its way until now, whenever it was launched.
             settled = fleet.clock.now() >= began_at + provider.list_lag_s
-            if _is_gone(provider, deployment, gone, settled=settled):
+            hidden = fleet.clock.now() < visible_at(fleet, provider, deployment)
+            if _is_gone(provider, deployment, traces, settled=settled, hidden=hidden):
                 return
         except RateLimited as error:
             pause_s, last_word = max(pause_s, min(error.retry_after_s, LONGEST_PAUSE_S)), error.message
@@ -112,6 +124,9 @@ def finish(fleet: Fleet, deployment: Deployment, *, reason: str = "") -> Deploym
     except StateMoved as moved:
         return finish(fleet, moved.actual, reason=reason) if moved.actual.is_live else moved.actual
     fleet.keys.forget(deployment.resource_name)
+    fleet.certificates.forget(deployment.resource_name)
+    if not deployment.reason.startswith(TAKEN_BACK):  # else it may have to be launched again
+        spot_recipes(fleet).forget(deployment.resource_name)
     return deployment
 
 
@@ -125,16 +140,17 @@ def _begin(fleet: Fleet, deployment: Deployment, reason: str) -> Deployment:
     return deployment
 
 
-def _is_gone(provider: Provider, deployment: Deployment, gone: set[str], *, settled: bool) -> bool:
-    """Ask for the end of all that has its name, then look; `gone` are the ids that the cloud has let go of.
+def _is_gone(provider: Provider, deployment: Deployment, traces: _Traces, *, settled: bool, hidden: bool) -> bool:
+    """Ask for the end of all that has its name, then look.
 
-    The id may never have reached us: then the name is searched for, until the cloud's lists have `settled`.
+    The id may never have reached us: then the name is searched for, until the cloud's lists have `settled`. What it
+    may not show yet is `hidden`.
     """
-    resource_id: str | None = deployment.resource_id
+    gone, resource_id = traces.gone, deployment.resource_id or None
     if not resource_id or resource_id in gone:
         resource_id = _another(provider, deployment.resource_name, gone)
     while resource_id:
-        if not _has_ended(provider, resource_id):
+        if not _has_ended(provider, resource_id, traces.seen, hidden=hidden):
             return False
         gone.add(resource_id)
         resource_id = _another(provider, deployment.resource_name, gone)
@@ -156,8 +172,15 @@ def _another(provider: Provider, name: str, gone: set[str]) -> str | None:
     return found.resource_id if found and found.resource_id not in gone else None
 
 
-def _has_ended(provider: Provider, resource_id: str) -> bool:
-    """Whatever the answer to the request is: what counts is whether it is still there."""
+def _has_ended(provider: Provider, resource_id: str, seen: set[str], *, hidden: bool) -> bool:
+    """Whatever the answer to the request is: what counts is whether it is still there.
+
+    To a cloud that does not show it yet the request means nothing, and `terminate` calls that success: only what was
+    seen there can be seen to be gone.
+    """
+    if hidden and resource_id not in seen:
+        with contextlib.suppress(ProviderError):
+            seen.add(provider.describe(resource_id).resource_id)
     refusal: ProviderError | None = None
     try:
         provider.terminate(resource_id)
@@ -166,7 +189,8 @@ def _has_ended(provider: Provider, resource_id: str) -> bool:
     try:
         provider.describe(resource_id)
     except NotFound:
-        return True
+        return not hidden or resource_id in seen
+    seen.add(resource_id)
     if refusal:
         raise refusal
     return False

@@ -6,8 +6,10 @@ from gpu_cli.fleet.deployment import STARTING, Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import ensure_guard
 from gpu_cli.fleet.launch import Wanted, launch
+from gpu_cli.fleet.link import await_forwarder
 from gpu_cli.fleet.planning import launchable_plan
 from gpu_cli.fleet.reconcile import look, why_end
+from gpu_cli.fleet.spot import spot_recipes
 from gpu_cli.fleet.start import watch_start
 from gpu_cli.fleet.teardown import tear_down
 from gpu_cli.locks import Lock
@@ -26,9 +28,12 @@ def bring_up(fleet: Fleet, wanted: Wanted, lock: Lock, *, provider: str | None, 
     """
     running = _wait_for_others(fleet, wanted, lock, progress) or _resume(fleet, wanted, progress)
     if running is not None:
-        return running
-    plan = launchable_plan(fleet, wanted.recipe, wanted.limits, provider=provider)
-    return launch(fleet, wanted, plan.candidates, progress)
+        return await_forwarder(fleet, running) if running.state is State.READY else running
+    try:
+        plan = launchable_plan(fleet, wanted.recipe, wanted.limits, provider=provider)
+        return launch(fleet, wanted, plan.candidates, progress)
+    finally:
+        spot_recipes(fleet).forget_recipe(wanted.recipe.path)  # that of one in whose place this one comes
 
 
 def _wait_for_others(fleet: Fleet, wanted: Wanted, lock: Lock, progress: Progress) -> Deployment | None:

@@ -21,6 +21,11 @@ _MAY_STAY_OUT = (Part.MTP, Part.TOWER)
 """Parts that some settings do not load."""
 
 
+def least_loaded_gib(parts: Sequence[WeightPart]) -> float:
+    """What the weights take of all GPUs together at the least, GiB; less than that cannot serve the model."""
+    return sum(part.stored_bytes for part in parts if part.part not in _MAY_STAY_OUT) / 2**30
+
+
 @dataclass(frozen=True)
 class Configuration:
     """A model on a number of GPUs of one type, served as well as it can be."""
@@ -58,7 +63,7 @@ class Configurations:
         self.workload = workload
         self.weights_gib = sum(part.stored_bytes for part in parts) / 2**30
         """Of the whole model as it is stored, and so downloaded."""
-        self._loaded_gib = sum(part.stored_bytes for part in parts if part.part not in _MAY_STAY_OUT) / 2**30
+        self._loaded_gib = least_loaded_gib(parts)
         self._pinned = pinned
         self._layout_pins = {field: value for field, value in pinned.items() if field in _LAYOUT_FIELDS}
         engine_pins = {field: value for field, value in pinned.items() if field not in _LAYOUT_FIELDS}

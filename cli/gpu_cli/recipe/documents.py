@@ -44,6 +44,8 @@ def recipe_document(recipe: Recipe) -> Mapping[str, object]:
             "cpu": recipe.gpu.cpu,
         },
         "kind": None if recipe.kind is None else str(recipe.kind),
+        "spot": recipe.spot,
+        "when_lost": recipe.when_lost,
         "providers": recipe.providers,
         "cache": recipe.cache,
         "limits": {

@@ -175,6 +175,10 @@ class Recipe(_Section):
     gpu: Gpu = Gpu()
     kind: WantedKind | None = None
     """What is to be rented; None takes whatever is offered."""
+    spot: bool = False
+    """Whether what the cloud may take back at any time will do."""
+    when_lost: Literal["report", "replace"] = "report"
+    """What is done when the cloud has taken it back after it was ready."""
     providers: dict[str, ProviderOptions] = {}
     """Options by provider, which checks its own; each value is a scalar or a tuple of scalars."""
     cache: Annotated[dict[str, Text], BeforeValidator(_without_empty)] = {}
@@ -198,9 +202,11 @@ class Recipe(_Section):
         """
         content = self.model_dump(by_alias=True, exclude={"name", "description"})
         # Keys that came after the first deployments count only where they are set: what runs keeps its digest.
-        for section, key in ((content, "kind"), (content, "cache"), (content["limits"], "boot_deadline")):
-            if not section[key]:
-                del section[key]
+        for key, default in (("kind", None), ("cache", {}), ("spot", False), ("when_lost", "report")):
+            if content[key] == default:
+                del content[key]
+        if content["limits"]["boot_deadline"] is None:
+            del content["limits"]["boot_deadline"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @field_validator("revision")

@@ -40,6 +40,8 @@ gpu:
   # count: 1
   # min_memory_gib: 24          # of one card
 # kind: serverless              # or pod, vm, process; default: whatever is offered
+# spot: true                    # also what the cloud may take back at any time
+# when_lost: replace            # then launch another; default: report
 # cache: {{runpod: VOLUME}}       # a network volume that keeps the weights
 
 # What ends it, and what it may cost; what is not said here is taken from the configuration (gpu config).

@@ -1,8 +1,8 @@
 """Why an offer will not do, before anything is sized: what the user said, and what the recipe says of GPUs."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from gpu_cli.recipe.schema import Recipe
@@ -15,13 +15,15 @@ _AMD = {name for name, gpu in GPUS.items() if gpu.vendor is Vendor.AMD}
 
 @dataclass(frozen=True)
 class Filters:
-    """What the user said of offers; None is no matter."""
+    """What the user said of offers, and what was seen of hosts; None is no matter."""
 
     max_price_usd_per_hour: float | None = None
     region: str | None = None
     """Words, or beginnings of words, of the region's name: `us`, `eu-ro`, `texas`."""
     spot: bool = False
     """Whether an offer that can be taken back at any time will do."""
+    bad_hosts: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """The machines that did not come up lately: why, by provider and host."""
 
 
 ANY_OFFER = Filters()
@@ -73,7 +75,13 @@ def unwanted(offer: Offer, filters: Filters) -> str:
         return f"is in {offer.region}, not in {filters.region}" if offer.region else "does not say where it is"
     if offer.interruptible and not filters.spot:
         return "is spot: it can be taken back at any time, and that was not asked for (--spot)"
-    return ""
+    return why_avoided(filters.bad_hosts, offer)
+
+
+def why_avoided(bad_hosts: Mapping[tuple[str, str], str], offer: Offer) -> str:
+    """Why its machine is left alone for now; empty when it is not, or cannot be told from others."""
+    reason = bad_hosts.get((offer.provider, offer.host)) if offer.host else None
+    return "" if reason is None else f"its host did not come up lately: {reason}"
 
 
 def _other_hardware(recipe: Recipe, offer: Offer) -> str:
@@ -94,6 +102,12 @@ def _other_hardware(recipe: Recipe, offer: Offer) -> str:
 @lru_cache
 def _is_in(wanted: str, region: str) -> bool:
     return re.search(rf"(?<![a-z0-9]){re.escape(wanted.lower())}", region.lower()) is not None
+
+
+def cards_named(names: Iterable[str]) -> tuple[str, ...]:
+    """Every card that is meant by one of these; a name that is no card's of ours stands for itself."""
+    meant = ([card for card in GPUS if same_card(name, card)] or [name] for name in names)
+    return tuple(dict.fromkeys(card for cards in meant for card in cards))
 
 
 @lru_cache

@@ -1,0 +1,62 @@
+"""What the guard forwards to: each deployment that is reached over TLS, at the port of loopback that is on record."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from gpu_cli.fleet.deployment import Deployment
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.ui.output import print_message
+from gpu_providers.base import Link
+
+if TYPE_CHECKING:
+    from gpu_cli.fleet.forwarder import Forwarders
+
+
+class Forwarding:
+    """Keeps forwarders and record in line. Where nothing is reached over TLS it costs nothing."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._forwarders: Forwarders | None = None
+
+    @property
+    def carries(self) -> bool:
+        """Whether it has connections."""
+        return self._forwarders is not None and self._forwarders.carry
+
+    def stand(self, deployment: Deployment) -> None:
+        """Forward to it if that is how it is reached, on the port of before if possible; the port goes on record."""
+        if deployment.link is not Link.TLS or not deployment.endpoint:
+            return
+        name, wanted = deployment.resource_name, deployment.local_port
+        certificate = self._fleet.certificates.path(name)
+        if not certificate.is_file():  # it was launched from another machine
+            return
+        port = self._started().stand(name, deployment.endpoint, certificate, wanted)
+        if port == wanted:
+            return
+        self._fleet.store.update(name, local_port=port)
+        if wanted is not None:
+            print_message(f"{name}: its port {wanted} is taken by another program: its base_url has port {port} now")
+
+    def _started(self) -> "Forwarders":
+        if self._forwarders is None:
+            from gpu_cli.fleet.forwarder import Forwarders  # slow to import, and `gpu up` waits for the guard's start
+
+            self._forwarders = Forwarders().start()
+        return self._forwarders
+
+    def close_all_but(self, live: Iterable[Deployment]) -> None:
+        """Those that ended are not forwarded to any more."""
+        if self._forwarders is not None:
+            self._forwarders.close_all_but({deployment.resource_name for deployment in live})
+
+    def stop_listening(self) -> None:
+        """Make room for the next guard; connections go on."""
+        if self._forwarders is not None:
+            self._forwarders.stop_listening()
+
+    def close(self) -> None:
+        """End everything."""
+        if self._forwarders is not None:
+            self._forwarders.close()

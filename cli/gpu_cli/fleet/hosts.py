@@ -1,0 +1,13 @@
+"""Machines that did not come up: they are left alone for a while, whoever watched their start."""
+
+from gpu_cli.fleet.deployment import Deployment
+from gpu_cli.fleet.fleet import Fleet
+
+AVOIDED_S = 3600.0
+
+
+def avoid_host_of(fleet: Fleet, deployment: Deployment, reason: str) -> None:
+    """Order nothing on its machine for an hour; nothing to do where the cloud does not tell machines apart."""
+    if deployment.host:
+        until = fleet.clock.now() + AVOIDED_S
+        fleet.store.avoid_host(deployment.provider, deployment.host, until=until, reason=reason)

@@ -1,0 +1,100 @@
+"""Another deployment in the place of one that its cloud took back (`spot: true`, `when_lost: replace`)."""
+
+import subprocess
+import sys
+
+from gpu_cli.fleet.deployment import Deployment
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard_process import guard_log_path
+from gpu_cli.fleet.spot import TAKEN_BACK, Terms, spot_recipes
+from gpu_cli.units import format_duration
+from gpu_providers.base import Link
+from gpu_providers.errors import ProviderError
+
+MOST_REPLACEMENTS = 3
+"""In a row: a cloud that takes back so many has no room at this price."""
+
+
+def replace_lost(fleet: Fleet, ended: Deployment) -> str:
+    """Launch another one, with what is left of its limits, if it was taken back and its recipe wants that.
+
+    To be called with one that is verified gone. The launch is a process of its own, which outlives this one; what comes
+    back is a line about it, empty where there is nothing to say. Raises UserError for a recipe that cannot be read.
+    """
+    from gpu_cli.recipe.files import load_recipe
+
+    kept = spot_recipes(fleet)
+    recipe_path = kept.recipe_path(ended.resource_name)
+    terms = kept.terms_beside(recipe_path)
+    if terms is None or ended.is_live or not ended.reason.startswith(TAKEN_BACK):
+        return ""
+    if why_not := _why_not(fleet, ended, terms, load_recipe(recipe_path).when_lost):
+        kept.forget(ended.resource_name)
+        return f"{ended.name} is not replaced: {why_not}"
+    _start(fleet, [str(recipe_path), *_flags(fleet, ended, terms)])
+    return f"{ended.name} is being replaced ({terms.replacements + 1} of at most {MOST_REPLACEMENTS})"
+
+
+def _why_not(fleet: Fleet, ended: Deployment, terms: Terms, when_lost: str) -> str:
+    left_usd = _left_usd(fleet, ended)
+    reasons = {
+        "its recipe does not ask for that": when_lost != "replace",
+        "it belonged to a command (gpu run)": ended.tied,
+        "another one of its name lives": fleet.store.find_live(ended.name) is not None,
+        f"{MOST_REPLACEMENTS} in a row were taken back": terms.replacements >= MOST_REPLACEMENTS,
+        "its time is up": _left_s(fleet, ended) <= 0,
+        "its budget is used up": left_usd is not None and left_usd <= 0,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def _flags(fleet: Fleet, ended: Deployment, terms: Terms) -> list[str]:
+    """Those of `gpu up` that make it what the lost one was."""
+    left_usd = _left_usd(fleet, ended)
+    start_deadline_s = ended.start_deadline_at - (ended.launched_at or ended.created_at)
+    flags = {
+        "--name": ended.name,
+        "--provider": ended.provider,
+        "--idle": format_duration(ended.idle_s),
+        "--ttl": format_duration(_left_s(fleet, ended)),
+        "--budget": None if left_usd is None else f"{left_usd:.6f}",
+        "--max-price": None if terms.max_price_usd_per_hour is None else f"{terms.max_price_usd_per_hour:.6f}",
+        "--start-deadline": format_duration(start_deadline_s),
+        "--boot-deadline": format_duration(terms.boot_deadline_s),
+    }
+    given = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
+    return [*given, "--direct"] if _is_bare(fleet, ended) else given
+
+
+def _left_s(fleet: Fleet, ended: Deployment) -> float:
+    """Whole seconds until its deadline."""
+    return float(int(ended.deadline_at - fleet.clock.now()))
+
+
+def _left_usd(fleet: Fleet, ended: Deployment) -> float | None:
+    if ended.budget_usd is None:
+        return None
+    return ended.budget_usd - ended.spent_usd(fleet.clock.now())
+
+
+def _is_bare(fleet: Fleet, ended: Deployment) -> bool:
+    """Whether the user wanted plain HTTP where the cloud has nothing better of its own."""
+    try:
+        return ended.link is Link.DIRECT and fleet.provider(ended.provider).link is not Link.DIRECT
+    except ProviderError:
+        return False
+
+
+def _start(fleet: Fleet, arguments: list[str]) -> None:
+    log = guard_log_path(fleet.paths)
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with log.open("ab") as output:
+        subprocess.Popen(
+            [sys.executable, "-m", "gpu_cli", "up", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            env=dict(fleet.environ),
+            start_new_session=True,
+        )

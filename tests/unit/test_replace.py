@@ -1,0 +1,163 @@
+"""What happens when a cloud takes a spot deployment back."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
+
+from gpu_cli.fleet.collect import forget_keys
+from gpu_cli.fleet.deployment import Deployment
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard_process import guard_log_path
+from gpu_cli.fleet.replace import MOST_REPLACEMENTS, replace_lost
+from gpu_cli.fleet.spot import TAKEN_BACK, Terms, spot_recipes
+from gpu_cli.fleet.teardown import tear_down
+from gpu_cli.recipe.files import parse_recipe
+from gpu_providers.base import Link
+
+REPLACE = "name: tiny\nmodel: A/B\nspot: true\nwhen_lost: replace\n"
+TERMS = Terms(3.5, 1200.0)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    return Cloud()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, cloud: Cloud, clock: FakeClock) -> Iterator[Fleet]:
+    fleet = replace(make_fleet(tmp_path, cloud, clock), environ={"GPU_HOME": str(tmp_path)})
+    yield fleet
+    fleet.store.close()
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The command lines that were started, without the interpreter; nothing is."""
+    commands: list[list[str]] = []
+
+    def start(command: list[str], **_: Any) -> None:
+        commands.append(command[1:])
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    return commands
+
+
+@pytest.fixture
+def lose(fleet: Fleet, cloud: Cloud, clock: FakeClock) -> Callable[..., Deployment]:
+    """End a deployment that has lived for ten minutes, as the guard does."""
+
+    def lose(
+        text: str = REPLACE, terms: Terms = TERMS, why: str = f"{TAKEN_BACK}: outbid", **changes: object
+    ) -> Deployment:
+        fleet.store.add(deployment(**changes))  # type: ignore[arg-type]
+        recipe = parse_recipe(text, Path("/r.yaml"), shown="r.yaml")
+        spot_recipes(fleet).keep("gpu-tiny-1", recipe, terms)
+        cloud.add("gpu-tiny-1")
+        clock.time = NOW + 600
+        return tear_down(fleet, fleet.store.get("gpu-tiny-1"), why)
+
+    return lose
+
+
+def kept(fleet: Fleet) -> list[Path]:
+    return list((fleet.paths.state / "recipes").iterdir())
+
+
+def test_what_was_taken_back_is_launched_again_with_what_is_left_of_its_limits(
+    fleet: Fleet, lose: Callable[..., Deployment], started: list[list[str]]
+) -> None:
+    said = replace_lost(fleet, lose(budget_usd=1.0))
+    (command,) = started
+    assert command[:4] == ["-m", "gpu_cli", "up", str(fleet.paths.state / "recipes" / "gpu-tiny-1.yaml")]
+    assert dict(zip(command[4::2], command[5::2], strict=True)) == {
+        "--name": "tiny",
+        "--provider": "cloud",
+        "--idle": "10m",
+        "--ttl": "50m",
+        "--budget": "0.666667",  # ten minutes at 2 USD an hour are spent
+        "--max-price": "3.500000",
+        "--start-deadline": "30m",
+        "--boot-deadline": "20m",
+    }
+    assert said == "tiny is being replaced (1 of at most 3)"
+    assert kept(fleet), "the launch has to read it"
+
+
+def test_what_had_no_limits_gets_none(fleet: Fleet, lose: Callable[..., Deployment], started: list[list[str]]) -> None:
+    replace_lost(fleet, lose(terms=Terms(None, 60.0)))
+    assert not {"--budget", "--max-price"} & set(started[0])
+
+
+@pytest.mark.parametrize(("link", "direct"), [(Link.DIRECT, True), (Link.TLS, False)])
+def test_a_bare_endpoint_is_replaced_by_a_bare_one(
+    fleet: Fleet, cloud: Cloud, lose: Callable[..., Deployment], started: list[list[str]], link: Link, direct: bool
+) -> None:
+    cloud.link = Link.TLS  # type: ignore[misc]
+    replace_lost(fleet, lose(link=link))
+    assert ("--direct" in started[0]) is direct
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"text": "model: A/B\nspot: true\n"}, "its recipe does not ask for that"),
+        ({"tied": True}, "it belonged to a command (gpu run)"),
+        ({"terms": Terms(None, 60.0, MOST_REPLACEMENTS)}, "3 in a row were taken back"),
+        ({"deadline_at": NOW + 600}, "its time is up"),
+        ({"budget_usd": 0.1}, "its budget is used up"),
+    ],
+)
+def test_what_should_not_be_replaced_is_not(
+    fleet: Fleet, lose: Callable[..., Deployment], started: list[list[str]], options: dict[str, Any], why: str
+) -> None:
+    assert replace_lost(fleet, lose(**options)) == f"tiny is not replaced: {why}"
+    assert (started, kept(fleet)) == ([], [])
+
+
+@pytest.mark.parametrize("why", ["idle", "gpu down", "cloud says: exited"])
+def test_what_ended_in_another_way_is_left_alone(
+    fleet: Fleet, lose: Callable[..., Deployment], started: list[list[str]], why: str
+) -> None:
+    assert replace_lost(fleet, lose(why=why)) == ""
+    assert (started, kept(fleet)) == ([], [])
+
+
+def test_a_name_that_somebody_has_launched_meanwhile_is_left_alone(
+    fleet: Fleet, lose: Callable[..., Deployment], started: list[list[str]]
+) -> None:
+    lost = lose()
+    fleet.store.add(replace(deployment(), resource_name="gpu-tiny-2"))
+    assert replace_lost(fleet, lost) == "tiny is not replaced: another one of its name lives"
+    assert started == []
+
+
+def test_the_launch_is_a_command_that_works(
+    fleet: Fleet, lose: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the one thing that this test cannot have: a cloud of that name."""
+    processes: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: processes.append(start(*args, **kwargs)))
+    replace_lost(fleet, lose(budget_usd=1.0))
+    (process,) = processes
+    assert process.wait(30) == 2
+    assert "no provider is called 'cloud'" in guard_log_path(fleet.paths).read_text()
+    assert kept(fleet) == []
+
+
+def test_what_a_launch_that_never_came_has_left_is_cleared_away(fleet: Fleet, lose: Callable[..., Deployment]) -> None:
+    lose()
+    fleet.store.add(replace(deployment("other"), resource_name="gpu-other-1"))
+    spot_recipes(fleet).keep("gpu-other-1", parse_recipe(REPLACE, Path("/r.yaml"), shown="r.yaml"), TERMS)
+    forget_keys(fleet)
+    assert {path.stem for path in kept(fleet)} == {"gpu-other-1"}

@@ -1,0 +1,45 @@
+"""Vast.ai keeps the provider contract: the suite that every cloud passes, with real processes behind the instances."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from emulators.vast import VastEmulator
+from vast_account import offer_of, provider_at, request_of
+
+from gpu_providers.base import LaunchRequest, Resource
+from gpu_providers.testing.conformance import UP_LINE, Crash, ProviderConformance, RequestFor
+from gpu_providers.vast.provider import VastProvider
+
+WHAT_RUNS = f"echo '{UP_LINE}'; echo $$ > main.pid; exec sleep 600"
+
+
+class TestVast(ProviderConformance):
+    timeout_s = 20.0
+
+    @pytest.fixture
+    def cloud(self) -> Iterator[VastEmulator]:
+        with VastEmulator(engine="stub") as emulator:
+            yield emulator
+
+    @pytest.fixture
+    def provider(self, cloud: VastEmulator, tmp_path: Path) -> VastProvider:
+        return provider_at(cloud, tmp_path)
+
+    @pytest.fixture
+    def request_for(self, provider: VastProvider) -> RequestFor:
+        def build(name: str) -> LaunchRequest:
+            return request_of(offer_of(provider), name, entrypoint=("sh",), command=("-c", WHAT_RUNS))
+
+        return build
+
+    @pytest.fixture
+    def crash(self, cloud: VastEmulator) -> Crash:
+        def kill(resource: Resource) -> None:
+            container = cloud.instances.named(resource.name).container
+            assert container is not None
+            os.kill(int((container.folder / "main.pid").read_text()), signal.SIGKILL)
+
+        return kill
