@@ -118,7 +118,7 @@ _CATALOGUE: tuple[tuple[Gpu, str], ...] = (
     (Gpu("L40S", 44.4, 864, (8, 9), 362, 733, None, PCIE_4), ""),
     (Gpu("RTX-4070-TI", 11.6, 504, (8, 9), 80, 160, None, GEFORCE_PCIE_4), "4070ti"),  # *
     (Gpu("RTX-4080", 15.67, 717, (8, 9), 97.5, 195, None, GEFORCE_PCIE_4), "4080"),
-    (Gpu("RTX-4080-SUPER", 15.56, 736, (8, 9), 104, 209, None, GEFORCE_PCIE_4), "4080super"),  # *
+    (Gpu("RTX-4080-SUPER", 15.56, 736, (8, 9), 104, 209, None, GEFORCE_PCIE_4), "4080super rtx4080s"),  # *
     (Gpu("RTX-4090", 23.55, 1008, (8, 9), 165, 330, None, GEFORCE_PCIE_4), "4090"),
     (Gpu("RTX-4090D", 23.5, 1008, (8, 9), 147, 294, None, GEFORCE_PCIE_4), "4090d"),  # *
     (Gpu("RTX-2000-ADA", 15.7, 224, (8, 9), 48, 96, None, PCIE_4_X8), "rtx2000adageneration 2000ada"),

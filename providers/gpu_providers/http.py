@@ -54,8 +54,8 @@ class Request:
 
     method: str
     url: str
-    key: Secret
-    """Sent as bearer token."""
+    key: Secret | None
+    """Sent as bearer token; None for what is no business of the cloud's API."""
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -76,6 +76,8 @@ class Answer:
     text: str = field(repr=False)
     """May hold secrets: clouds show the environment of what they run."""
     retry_after_s: float | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Names in lower case."""
 
     @property
     def is_success(self) -> bool:
@@ -103,6 +105,24 @@ class Answer:
         return True
 
 
+class TooManyRequests(RateLimited):
+    """A 429, with the answer: what it limits is for the cloud's own module to say."""
+
+    def __init__(self, answer: Answer) -> None:
+        wait_s = PATIENCE_S if answer.retry_after_s is None else answer.retry_after_s
+        super().__init__(
+            f"{answer.request}: too many requests (429)",
+            hint=f"try again in {wait_s:.0f} seconds",
+            retry_after_s=wait_s,
+        )
+        self.answer = answer
+
+
+def asked_pause_s(answer: Answer) -> float | None:
+    """How long an answer asks to wait before the same request is sent again; None when that would change nothing."""
+    return (answer.retry_after_s or 0.0) if answer.is_transient else None
+
+
 class Http:
     """Sends requests; safe to share between threads. It follows no redirect, so a key goes to no other host."""
 
@@ -112,16 +132,24 @@ class Http:
         self.clock = clock
         self.sleep = sleep
 
-    def safely(self, request: Request, *, call_s: float = CALL_S) -> Answer:
+    def safely(
+        self,
+        request: Request,
+        *,
+        call_s: float = CALL_S,
+        pause_s: Callable[[Answer], float | None] = asked_pause_s,
+    ) -> Answer:
         """For requests that may be sent twice without harm: tried again while the cloud is out of order or busy.
 
-        Raises ProviderUnavailable when no complete answer came, RateLimited when the wait would take too long.
+        `pause_s` is for a cloud that has ways of its own to say for how long, or that it is in vain.
+        Raises ProviderUnavailable when no complete answer came, TooManyRequests when the wait would take too long.
         """
         deadline = self.clock() + call_s
         pauses = iter(PAUSES_S)
         while True:
             outcome = self._try(request, deadline)
-            wait_s = _wait_s(outcome, next(pauses, None))
+            asked_s = pause_s(outcome) if isinstance(outcome, Answer) else 0.0
+            wait_s = _longer(asked_s, next(pauses, None))
             if wait_s is None or self.clock() + wait_s >= deadline:
                 return _settled(outcome)
             self.sleep(wait_s)
@@ -130,7 +158,7 @@ class Http:
         """For requests that change something.
 
         Raises OutcomeUnknown when no complete answer came, any other ProviderUnavailable when it cannot have been
-        sent, RateLimited when it was turned away.
+        sent, TooManyRequests when it was turned away.
         """
         return _settled(self._exchange(request, self.clock() + call_s))
 
@@ -142,13 +170,13 @@ class Http:
         """
         import httpx
 
-        headers = {**request.headers, "Authorization": f"Bearer {request.key.reveal()}"}
+        key = {"Authorization": f"Bearer {request.key.reveal()}"} if request.key else {}
         try:
             with self._client.stream(
                 request.method,
                 request.url,
                 params=request.params or None,
-                headers=headers,
+                headers={**request.headers, **key},
                 json=request.body,
                 timeout=httpx.Timeout(wait_s, connect=min(CONNECT_S, wait_s)),
             ) as response:
@@ -174,6 +202,7 @@ class Http:
             content_type=response.headers.get("Content-Type", ""),
             text=body.decode(errors="replace"),
             retry_after_s=float(retry_after) if re.fullmatch(r"\d{1,6}", retry_after) else None,
+            headers={name.lower(): value for name, value in response.headers.items()},
         )
 
     def _try(self, request: Request, deadline: float) -> Answer | ProviderUnavailable:
@@ -199,24 +228,16 @@ class Http:
             raise ProviderUnavailable(what, hint=_ENVIRONMENT) from None
 
 
-def _wait_s(outcome: Answer | ProviderUnavailable, pause_s: float | None) -> float | None:
+def _longer(asked_s: float | None, pause_s: float | None) -> float | None:
     """How long until the next try; None when there is to be none."""
-    if pause_s is None or (isinstance(outcome, Answer) and not outcome.is_transient):
-        return None
-    asked_s = outcome.retry_after_s if isinstance(outcome, Answer) else None
-    return max(pause_s, asked_s or 0.0)
+    return None if asked_s is None or pause_s is None else max(asked_s, pause_s)
 
 
 def _settled(outcome: Answer | ProviderUnavailable) -> Answer:
     if isinstance(outcome, ProviderUnavailable):
         raise outcome
     if outcome.status == 429:
-        wait_s = PATIENCE_S if outcome.retry_after_s is None else outcome.retry_after_s
-        raise RateLimited(
-            f"{outcome.request}: too many requests (429)",
-            hint=f"try again in {wait_s:.0f} seconds",
-            retry_after_s=wait_s,
-        )
+        raise TooManyRequests(outcome)
     return outcome
 
 

@@ -1,0 +1,56 @@
+"""What Vast.ai's answers hold. One that does not say what was asked for is none: what it lacks would pass for gone."""
+
+import re
+
+from gpu_providers.errors import ProviderUnavailable
+from gpu_providers.http import Answer
+from gpu_providers.values import Json
+from gpu_providers.vast.refusals import TRY_LATER
+
+PAGE = 25
+"""Instances on a page of the list: the most that the API gives."""
+
+
+def has_failed(document: Json) -> bool:
+    """Whether it says so itself, under whatever status."""
+    return not document.get("success", True)
+
+
+def contract_of(answer: Answer) -> int | None:
+    """The id of the instance that it names, whatever else it says."""
+    try:
+        document = answer.json()
+    except ProviderUnavailable:
+        return None
+    named = str(document.get("new_contract")) if isinstance(document, dict) else ""
+    return int(named) if re.fullmatch(r"[0-9]{1,18}", named) else None
+
+
+def the_one(answer: Json, instance_id: int | str) -> Json | None:
+    """The instance of this id; None where the answer is that there is none. Raises ProviderUnavailable otherwise.
+
+    It comes as an object, in older recordings in a list, and as null when it is gone.
+    """
+    found = answer.get("instances", "")
+    rows = found if isinstance(found, list) else [found]
+    for row in rows:
+        if isinstance(row, dict) and str(row.get("id")) == str(instance_id):
+            return row
+    if found is None or found == []:
+        return None
+    raise ProviderUnavailable(f"Vast.ai's answer does not tell of instance {instance_id}", hint=TRY_LATER)
+
+
+def objects(answer: Json, name: str) -> list[Json]:
+    """The list under this name. Raises ProviderUnavailable when there is none."""
+    items = answer.get(name)
+    if not isinstance(items, list):
+        raise ProviderUnavailable(f"Vast.ai's answer holds no list of {name}", hint=TRY_LATER)
+    return [item for item in items if isinstance(item, dict)]
+
+
+def next_token(page: Json) -> str:
+    """Empty on the last page. Raises ProviderUnavailable when a full page does not say whether it is the last."""
+    if "next_token" not in page and len(page["instances"]) >= PAGE:
+        raise ProviderUnavailable("Vast.ai's list does not say whether there is more", hint=TRY_LATER)
+    return str(page.get("next_token") or "")
