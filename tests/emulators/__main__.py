@@ -19,8 +19,9 @@ from .cloud import Cloud
 from .engines import Engine
 from .misbehaviour import WHATS, read
 from .runpod import RunPodEmulator
+from .vast import VastEmulator
 
-CLOUDS: dict[str, type[Cloud]] = {"runpod": RunPodEmulator}
+CLOUDS: dict[str, type[Cloud]] = {"runpod": RunPodEmulator, "vast": VastEmulator}
 
 
 class Parser(argparse.ArgumentParser):
@@ -74,7 +75,10 @@ def main() -> None:
     stopped = threading.Event()
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, lambda *_: stopped.set())
-    cloud = CLOUDS[told.cloud](port=told.port, engine=told.engine, speed=told.speed, misbehave=told.misbehave)
+    try:
+        cloud = CLOUDS[told.cloud](port=told.port, engine=told.engine, speed=told.speed, misbehave=told.misbehave)
+    except ValueError as error:
+        parser().error(f"--misbehave: {error}")
     if reason := cloud.conformance.skipped:
         sys.stderr.write(f"nothing is checked against the cloud's OpenAPI file: {reason}\n")
     try:

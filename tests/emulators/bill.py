@@ -54,6 +54,10 @@ class Bill:
             meter.settle(self._clock.now() if at is None else at, 0.0)
             meter.alive = False
 
+    def charge(self, id: str, usd: float) -> None:  # noqa: A002
+        """Once, for what is not a matter of time."""
+        self._meters[id].closed_usd += usd
+
     def alive(self) -> list[str]:
         """Ids of what still costs, or would."""
         return [id_ for id_, meter in self._meters.items() if meter.alive]

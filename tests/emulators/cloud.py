@@ -16,7 +16,7 @@ from .bill import Bill
 from .clock import Clock
 from .container_spec import Boot, ContainerSpec
 from .containers import Container, Containers
-from .misbehaviour import INSTEAD, SPOILED, Misbehaviour, Rule
+from .misbehaviour import EVERYWHERE, INSTEAD, SPOILED, Misbehaviour, Rule
 from .openapi import Conformance
 from .server import Request, Reset, Response, Route, Router, Server, json_response
 from .spoiling import answer_instead, spoiled
@@ -38,6 +38,8 @@ class Cloud:
     """Keys of answers whose values are of a fixed set."""
     OPTIONAL_FIELDS: Sequence[str] = ()
     """Keys of answers that a client must be able to do without."""
+    WORDS: Sequence[str] = EVERYWHERE
+    """The misbehaviour that this cloud is capable of, of misbehaviour.WHATS."""
 
     def __init__(
         self,
@@ -54,7 +56,7 @@ class Cloud:
         self.lock = threading.RLock()
         self.clock = Clock(speed)
         self.billing = Bill(self.clock, balance_usd)
-        self.misbehaviour = Misbehaviour(misbehave)
+        self.misbehaviour = Misbehaviour(misbehave, self.WORDS)
         self.requests: list[Request] = []
         """Every request so far, but those to `/_emulator`."""
         self.containers: Containers

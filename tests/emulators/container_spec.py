@@ -1,8 +1,10 @@
 """What a container is to be, how its host gets there, and what has become of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from .images import env_on
 
 
 class State(StrEnum):
@@ -13,6 +15,8 @@ class State(StrEnum):
     RUNNING = "running"
     RESTARTING = "restarting"
     """The command has ended; it is started again."""
+    EXITED = "exited"
+    """The command has ended, and that was all."""
     REMOVED = "removed"
 
 
@@ -28,6 +32,10 @@ class ContainerSpec:
     env: Mapping[str, str]
     port: int
     """The declared one, on which the command believes to listen."""
+    restarts: bool = True
+    """Whether the command is started again when it has ended."""
+    env_on: Callable[[Mapping[str, str], int, int], dict[str, str]] = env_on
+    """The environment with its declared port rewritten to the one on this machine."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Containers, for emulated clouds: each is a real process of this machine, in a folder of its own.
 
-What a host does is done here: it pulls the image, starts the command, starts it again whenever it has ended, logs, and
-on `stop` ends everything that descends from it. The emulator's clock drives the pull; what the command itself does
-takes real time, and so do the pauses between its starts.
+What a host does is done here: it pulls the image, starts the command, starts it again whenever it has ended (unless the
+cloud does not do that), logs, and on `stop` ends everything that descends from it. The emulator's clock drives the
+pull; what the command itself does takes real time, and so do the pauses between its starts.
 
 A container's environment is, later ones winning:
 
@@ -91,8 +91,13 @@ class Container:
         return self._clock.now() - self._started_s if self._state is State.RUNNING else None
 
     @property
+    def local_port(self) -> int | None:
+        """The port of this machine's loopback behind the declared one; None while no command runs."""
+        return self._local_port if self._process else None
+
+    @property
     def port(self) -> int | None:
-        """The port of this machine's loopback behind the declared one; None while nothing listens."""
+        """The same; None while nothing listens."""
         if self._process is None:
             return None
         with socket.socket() as probe:
@@ -154,6 +159,9 @@ class Container:
             self._run()
             if self._stopping.is_set():
                 return
+            if not self.spec.restarts:
+                self._state = State.EXITED
+                return
             self._state = State.RESTARTING
             pause_s = FIRST_PAUSE_S if time.monotonic() - began_s >= STEADY_S else pause_s
             self._stopping.wait(pause_s)
@@ -195,7 +203,7 @@ class Container:
             "PATH": f"{commands}:{os.environ.get('PATH', os.defpath)}",
             "HOME": str(self.folder),
             **IMAGE_ENV,
-            **images.env_on(self.spec.env, self.spec.port, self._local_port),
+            **self.spec.env_on(self.spec.env, self.spec.port, self._local_port),
             **{name: os.environ[name] for name in REACH if name in os.environ},
             "CUDA_VISIBLE_DEVICES": "",
         }

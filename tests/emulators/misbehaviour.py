@@ -1,4 +1,4 @@
-"""How a cloud is told to misbehave: a list of rules, the same words for every cloud.
+"""How a cloud is told to misbehave: a list of rules, the same words for every cloud that can do it (`Cloud.WORDS`).
 
     - {do: no-capacity, gpu: H100, times: 2}      # the first two creates of an H100 find none
     - {do: server-error, call: create, when: after}   # every create works, and answers 500
@@ -8,7 +8,7 @@ ever when absent); of several, the first in the list that still applies counts. 
 JSON or YAML.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -41,12 +41,18 @@ WHATS: Mapping[str, What] = {
     "unknown-enum": What("any", "every status, and whatever else has a fixed set of values, has one that nobody knows"),
     "missing-fields": What("any", "the answer without its optional fields, or without `fields`"),
     # creates that are refused
-    "no-capacity": What("create", "refused as sold out"),
+    "no-capacity": What("create", "refused as sold out, with `status` (the cloud's own)"),
     "no-funds": What("create", "refused for lack of money, with `status` (the cloud's own)"),
+    "spend-limit": What("create", "refused because so young an account may not spend so much"),
+    "bid-too-low": What("create", "refused, with `status` (200), and yet there is a stopped resource that costs"),
+    "ids-change": What("create", "all that is for sale has another id since it was looked for"),
     "no-arrays": What("create", "refused when it has a command or an entrypoint as an array"),
     "no-json-args": What("create", "refused when its command is JSON text"),
+    # searches
+    "search-quota": What("offers", "refused until midnight UTC, or for `seconds`: the day's searches are used up"),
     # lists and ends that are not to be believed
     "list-lag": What("list", "lists show what was there `seconds` ago"),
+    "unseen": What("create", "works, but for `seconds` neither get nor list shows it, or not the one that `text` says"),
     "delete-500-works": What("delete", "answers 500 and works"),
     "delete-204-stays": What("delete", "answers as if it had worked"),
     "delete-locked": What("delete", "refused while the resource is locked"),
@@ -54,13 +60,23 @@ WHATS: Mapping[str, What] = {
     # hosts that are not to be believed: decided when the resource is created
     "early-running": What("create", "the container exists only after `seconds`; the status says nothing of that"),
     "never-boots": What("create", "no container, ever"),
-    "crash-loop": What("create", "its command ends at once, is started again, and so on"),
+    "crash-loop": What("create", "its command ends after `seconds`; is started again, where clouds do that, and so on"),
     "preempt": What("create", "taken away `seconds` after it was created"),
+    "outbid": What("create", "`seconds` after it was created someone pays more: it is stopped, and its disk costs"),
+    "host-stops": What("create", "`seconds` after it was created it is meant to be stopped, though nobody said so"),
+    "host-state": What("create", "`seconds` after it was created its status is `text` for ever, and nothing runs"),
+    "clipped-disk": What("create", "it gets half of the disk that it asked for"),
+    "no-container-key": What("create", "what runs gets no key to end itself with"),
     "system-line": What("create", "the host logs `text` instead of starting the container"),
 }
 
 INSTEAD = ("rate-limit", "server-error", "reset", "timeout", "html", "edge-block", "delete-500-works")
 SPOILED = ("truncated", "unknown-enum", "missing-fields")
+EVERYWHERE = (
+    *(*INSTEAD, *SPOILED, "no-capacity", "no-funds", "list-lag", "delete-204-stays", "delete-lag"),
+    *("never-boots", "crash-loop", "system-line"),
+)
+"""What every cloud can do."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +145,18 @@ def read(path: Path) -> list[Mapping[str, Any]]:
 class Misbehaviour:
     """The rules of one cloud, and how often each was met. Not locked: the cloud's lock is."""
 
-    def __init__(self, rules: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._rules = [parse(rule) for rule in rules]
-        self._met: list[int] = [0] * len(self._rules)
+    def __init__(self, rules: Iterable[Mapping[str, Any]] = (), words: Collection[str] = tuple(WHATS)) -> None:
+        """`words` are what this cloud can do; a rule that says something else raises ValueError."""
+        self._words = words
+        self._rules: list[Rule] = []
+        self._met: list[int] = []
+        self.add(*rules)
 
     def add(self, *rules: Mapping[str, Any]) -> None:
         """From now on these as well."""
         parsed = [parse(rule) for rule in rules]
+        if strange := {rule.do for rule in parsed} - set(self._words):
+            raise ValueError(f"do: this cloud has no {', '.join(sorted(strange))}")
         self._rules += parsed
         self._met += [0] * len(parsed)
 

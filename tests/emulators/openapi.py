@@ -9,10 +9,12 @@ import json
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from .server import Request, Response, Route, Router
 
@@ -38,11 +40,15 @@ class Addition:
 
 @dataclass(frozen=True, eq=False)
 class Specification:
-    """One cloud's file, by its name in the folder, and what it lacks. `server` is the URL that its paths follow."""
+    """One cloud's file (JSON or YAML), by its name in the folder, and what it lacks. `server` is the URL that its paths
+    follow.
+    """
 
     file: str
     server: str
     additions: Sequence[Addition] = ()
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """The paths of the file that are looked at, each with how the cloud really spells it; empty: all, as they are."""
 
 
 class Conformance:
@@ -113,8 +119,15 @@ class _Checker:
 
 @cache
 def _checker(specification: Specification) -> _Checker:
-    document = json.loads((FOLDER / specification.file).read_text(encoding="utf-8"))
-    return _Checker(_completed(document, specification.additions), specification.server)
+    document = _completed(_read(FOLDER / specification.file), specification.additions)
+    if specification.paths:
+        document["paths"] = {real: document["paths"][path] for path, real in specification.paths.items()}
+    return _Checker(document, specification.server)
+
+
+def _read(path: Path) -> Any:
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text) if path.suffix == ".json" else yaml.load(text, yaml.CSafeLoader)  # in C: ten times faster
 
 
 def _completed(document: Mapping[str, Any], additions: Sequence[Addition]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..cloud import Cloud
 from ..container_log import Log
+from ..misbehaviour import EVERYWHERE
 from ..openapi import Conformance
 from ..server import Request, Response, Route
 from .account import Account
@@ -43,6 +44,7 @@ class RunPodEmulator(Cloud):
         *("runtime", "startedAt", "globalNetworking", "cost", "pagination", "maxCount", "pool", "dataCenters"),
         *("cudaVersions", "compliance", "errors", "detail"),
     )
+    WORDS = (*EVERYWHERE, "no-arrays", "no-json-args", "delete-locked", "early-running", "preempt")
 
     def __init__(
         self,
