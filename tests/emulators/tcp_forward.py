@@ -18,6 +18,8 @@ Target = Callable[[], int | None]
 T = TypeVar("T")
 
 PART_BYTES = 65_536
+SETTLE_S = 0.02
+"""A server that is closed while it accepts a connection forgets it (asyncio, Python 3.11)."""
 LINGER_NOT = struct.pack("ii", 1, 0)
 
 
@@ -25,12 +27,12 @@ class TcpForwards:
     """The forwarded ports of one emulator, served by one thread from `start` to `stop`."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="tcp-forwards", daemon=True)
         self._servers: dict[int, asyncio.Server] = {}
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     def start(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="tcp-forwards", daemon=True)
         self._thread.start()
 
     def open(self, target: Target) -> int:
@@ -63,15 +65,17 @@ class TcpForwards:
         return port
 
     async def _close(self, port: int) -> None:
-        if port in self._servers:
-            self._servers.pop(port).close()
+        server = self._servers.pop(port, None)
+        if server:
+            await asyncio.sleep(SETTLE_S)
+            server.close()
 
     async def _end(self) -> None:
+        await asyncio.sleep(SETTLE_S)
         for server in self._servers.values():
             server.close()
         self._servers.clear()
-        while others := asyncio.all_tasks() - {asyncio.current_task()}:  # who is just coming in makes one more
-            await asyncio.sleep(0)  # only what has begun cleans up behind itself
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
             for writer in self._connections.values():
                 _reset(writer)
             for task in others:

@@ -79,8 +79,9 @@ class VastEmulator(Cloud):
         return {"GPU_VAST_API_URL": self.url, "VAST_API_KEY": self.key, **poll}
 
     def start(self) -> None:
-        self.forwards.start()
-        super().start()
+        with self.lock:  # early requests wait
+            super().start()
+            self.forwards.start()
 
     def stop(self) -> None:
         super().stop()
