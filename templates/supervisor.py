@@ -74,6 +74,8 @@ HTTP_TIMEOUT_S = 30.0
 LARGEST_BODY = 8 * 2**20
 """Bytes of an answer that are read. Metrics of many engines come to a few hundred thousand."""
 LONGEST_BACKOFF_S = 60.0
+DESTROY_S = 7200.0
+"""A cloud that has not done it by then refuses, or is out of reach, for good."""
 KILL_WAIT_S = 10.0
 LOADING_GRACE_S = 2.0
 """For an engine that has never been ready: nothing is in flight, and vLLM does not heed SIGTERM until it has loaded."""
@@ -640,11 +642,19 @@ def try_to_destroy(destroy: Destroy, environ: Mapping[str, str]) -> str:
 def destroy_until_gone(
     attempt: Callable[[], str], *, sleep: Callable[[float], None], tell: Callable[[str], None]
 ) -> None:
-    """Returns only when an attempt meets no problem, however long that takes."""
-    backoff_s = 1.0
+    """Returns when an attempt has met no problem, or after `DESTROY_S` of sleep between attempts.
+
+    A container that has exited shows its owner that something is wrong, costs no more than its disk where a cloud bills
+    what runs (docs.vast.ai, billing), and goes on from here where a cloud starts it again.
+    """
+    backoff_s, slept_s = 1.0, 0.0
     while problem := attempt():
+        if slept_s >= DESTROY_S:
+            tell(f"not gone after {slept_s:g} s: {problem}; exiting all the same")
+            return
         tell(f"not gone yet: {problem}; next try in {backoff_s:g} s")
         sleep(backoff_s)
+        slept_s += backoff_s
         backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
 
 

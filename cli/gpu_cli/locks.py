@@ -49,11 +49,17 @@ class Lock:
 
 
 def is_held(path: Path) -> bool:
-    """Whether some process has the lock now."""
-    lock = Lock(path)
-    if not path.exists() or not lock.try_acquire():
-        return path.exists()
-    lock.release()
+    """Whether some process has the lock now. Those who look at once do not take each other for the holder."""
+    if not path.exists():
+        return False
+    with kept_in(path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
     return False
 
 

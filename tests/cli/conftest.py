@@ -17,6 +17,7 @@ import pytest
 import yaml
 from driver import Gpu
 from emulators.runpod import RunPodEmulator
+from emulators.vast import VastEmulator
 from rented import Kept, point_at
 
 from gpu_cli.engine.build import EngineBuild, installation_of
@@ -100,6 +101,25 @@ def cloud(rented: RunPodEmulator, monkeypatch: pytest.MonkeyPatch) -> RunPodEmul
         rented.requests.clear()
     point_at(rented, monkeypatch)
     return rented
+
+
+@pytest.fixture(scope="module")
+def market() -> Iterator[VastEmulator]:
+    """Vast.ai for all tests of a module, with the stand-in for vLLM in its containers. Tests take `vast`."""
+    with VastEmulator(engine="stub") as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def vast(market: VastEmulator, monkeypatch: pytest.MonkeyPatch) -> VastEmulator:
+    """Vast.ai as if nobody had used it, and the program pointed at it and impatient."""
+    with market.lock:
+        market.misbehaviour.clear()
+        for instance in list(market.instances):
+            market.instances.destroy(instance)
+        market.requests.clear()
+    point_at(market, monkeypatch)
+    return market
 
 
 @pytest.fixture(scope="module")

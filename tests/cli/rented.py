@@ -1,14 +1,19 @@
-"""What the tests of rented machines look for at the emulated RunPod."""
+"""What the tests of rented machines look for at an emulated cloud; by itself it is RunPod."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from driver import Gpu, Ran
+from emulators.cloud import Cloud
 from emulators.runpod import RunPodEmulator
 from emulators.server import Request
+from emulators.vast import VastEmulator
+
+_API: Mapping[type[Cloud], str] = {RunPodEmulator: "/v2/", VastEmulator: "/api/"}
+_POLL = {"GPU_RUNPOD_POLL_S": "0.2", "GPU_VAST_POLL_S": "0.2"}
 
 
 @dataclass
@@ -19,20 +24,20 @@ class Kept:
     up: Ran | None = None
 
 
-def point_at(cloud: RunPodEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def point_at(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     """Has the program use this cloud, and look at it more often than the real one would like."""
-    for name, value in {**cloud.env, "GPU_RUNPOD_POLL_S": "0.2"}.items():
+    for name, value in {**cloud.env, **_POLL}.items():
         monkeypatch.setenv(name, value)
 
 
-def up(gpu: Gpu, recipe: str, *options: str) -> Ran:
-    """`gpu up` at RunPod."""
-    return gpu("up", recipe, "--provider", "runpod", "--json", *options)
+def up(gpu: Gpu, recipe: str, *options: str, provider: str = "runpod") -> Ran:
+    """`gpu up` at that cloud."""
+    return gpu("up", recipe, "--provider", provider, "--json", *options)
 
 
-def asked(cloud: RunPodEmulator, method: str, path: str) -> list[Request]:
+def asked(cloud: Cloud, method: str, path: str) -> list[Request]:
     """The requests so far to this path of the API, or below it where it ends with a slash."""
-    path = f"/v2/{path}"
+    path = f"{_API[type(cloud)]}{path}"
     return [
         request
         for request in list(cloud.requests)
@@ -55,7 +60,7 @@ def supervisor_of(body: Any) -> Any:
     return json.loads(body["env"]["GPU_SUPERVISOR"])
 
 
-def billed(cloud: RunPodEmulator, resource_id: str) -> Any:
+def billed(cloud: Cloud, resource_id: str) -> Any:
     """The line of the bill: whether it is alive, and what it has cost."""
     (line,) = (line for line in cloud.bill()["resources"] if line["id"] == resource_id)
     return line

@@ -1,69 +1,12 @@
 """No misbehaviour of a cloud, and no end of a command, leaves a bill behind."""
 
-import json
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-import yaml
-from driver import Gpu, Ran, Running, wait_until
+from driver import Gpu, wait_until
 from emulators.runpod import RunPodEmulator
-
-DEADLINES = ("--boot-deadline", "3s", "--start-deadline", "60s")
-Rule = Mapping[str, Any]
-
-
-class Account:
-    """The program, a recipe that a rented machine can serve, and the cloud where that machine is."""
-
-    def __init__(self, gpu: Gpu, cloud: RunPodEmulator) -> None:
-        self.gpu = gpu
-        self.cloud = cloud
-
-    def recipe(self, misbehaviour: Mapping[str, Any] = {}) -> str:
-        """Of a model whose facts are known without a network; `misbehaviour` is the stand-in engine's."""
-        document = {
-            "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
-            "context": 8192,
-            "engine": {"env": {"STUB_ENGINE": json.dumps(dict(misbehaviour))}},
-        }
-        path = self.gpu.cwd / "rented.yaml"
-        path.write_text(yaml.safe_dump(document))
-        return str(path)
-
-    def up(self, *options: str) -> Ran:
-        return self.gpu(*self._up(*DEADLINES, *options))
-
-    def start_up(self, *options: str, misbehaviour: Mapping[str, Any] = {}) -> Running:
-        """Without waiting for it."""
-        return self.gpu.start(*self._up(*options, misbehaviour=misbehaviour))
-
-    def _up(self, *options: str, misbehaviour: Mapping[str, Any] = {}) -> Sequence[str]:
-        return ("up", self.recipe(misbehaviour), "--provider", "runpod", "--json", *options)
-
-    def asked(self, method: str, part: str) -> bool:
-        """Whether the cloud has had such a request."""
-        with self.cloud.lock:
-            return any(request.method == method and part in request.path for request in self.cloud.requests)
-
-    def made(self) -> Sequence[str]:
-        """The ids of all pods and endpoints that there were."""
-        return [str(one["id"]) for one in self._billed() if not str(one["name"]).endswith(" worker")]
-
-    def alive(self) -> Sequence[str]:
-        """The ids of all that bills now, workers of endpoints included."""
-        return [str(one["id"]) for one in self._billed() if one["alive"]]
-
-    def _billed(self) -> Sequence[Mapping[str, Any]]:
-        resources: list[Mapping[str, Any]] = self.cloud.bill()["resources"]
-        return resources
-
-    def mend(self) -> None:
-        """From now on the cloud behaves."""
-        with self.cloud.lock:
-            self.cloud.misbehaviour.clear()
+from leaks import Account, Case, Moment, cut_short, loads, once, run
 
 
 @pytest.fixture
@@ -74,32 +17,8 @@ def account(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     with RunPodEmulator(engine="stub") as cloud:
         for name, value in cloud.env.items():
             monkeypatch.setenv(name, value)
-        yield Account(gpu, cloud)
+        yield Account(gpu, cloud, "runpod")
         assert gpu.close() == []  # a guard that is at it would go on trying without a cloud
-
-
-@dataclass(frozen=True)
-class Case:
-    """What the cloud does, and what has to come of it."""
-
-    rules: Sequence[Rule]
-    exit: int = 0
-    """Of `gpu up`."""
-    code: str = ""
-    """Of its error."""
-    made: int = 1
-    """How many resources there were in all."""
-    down: int = 0
-    """The exit of `gpu down` after an `up` that worked."""
-    wait: bool = True
-    """Whether an engine is to be seen at work."""
-
-    def __str__(self) -> str:
-        return "+".join("-".join(str(value) for value in rule.values()) for rule in self.rules)
-
-
-def once(do: str, call: str = "create", **more: Any) -> Rule:
-    return {"do": do, "call": call, "times": 1, **more}
 
 
 LOST_ANSWERS = (
@@ -172,64 +91,14 @@ def test_whatever_the_cloud_does_no_endpoint_is_left(account: Account, case: Cas
     run(account, case, "--serverless", "--start-deadline", "6s")
 
 
-def run(account: Account, case: Case, *options: str) -> None:
-    """An `up`, whatever comes of it, and its end."""
-    account.cloud.engine = "stub" if case.wait else "none"
-    account.cloud.misbehave(*case.rules)
-    up = account.up("--wait" if case.wait else "--no-wait", *options)
-    assert up.exit == case.exit, up.stderr
-    assert "Traceback" not in up.stderr
-    if up.exit == 0:
-        still_there = [one for one in account.made() if one in account.alive()]
-        assert still_there == [up.json["resource_id"].rpartition("/")[2]]
-        down = account.gpu("down", "rented", "--json")
-        assert down.exit == case.down, down.stderr
-    else:
-        assert up.error["code"] == (case.code or "not-launched")
-    if 9 in (case.exit, case.down):
-        assert account.alive()
-        account.mend()
-        collected = account.gpu("gc", "--yes")
-        assert collected.exit == 0, collected.stderr
-    assert not account.alive()
-    assert len(account.made()) == case.made
-
-
-@dataclass(frozen=True)
-class Moment:
-    """When a start is cut short."""
-
-    rules: Sequence[Rule]
-    misbehaviour: Mapping[str, Any]
-    """The engine's."""
-    has_come: Callable[[Account], bool]
-    options: Sequence[str] = ()
-
-
-def loads(account: Account) -> bool:
-    with account.cloud.lock:
-        return any(
-            pod.container and any("Starting to load" in line.line for line in pod.container.log.lines())
-            for pod in account.cloud.pods
-        )
-
-
 # It is made at once, the answer never comes, and the lists do not know of it yet.
 UNANSWERED = (once("timeout", when="after", seconds=5.0), {"do": "list-lag", "seconds": 0.4})
 MOMENTS = {
     "create": Moment(UNANSWERED, {}, lambda account: bool(account.alive())),
     "create-endpoint": Moment(UNANSWERED, {}, lambda account: bool(account.alive()), ["--serverless"]),
     "boot": Moment([{"do": "early-running", "seconds": 60.0}], {}, lambda account: account.asked("GET", "/v2/pods/")),
-    "load": Moment([], {"load_s": 60}, loads),
+    "load": Moment([], {"load_s": 60}, lambda account: loads(account.cloud.pods)),
 }
-
-
-def cut_short(account: Account, moment: Moment) -> Running:
-    """A start that has come to this moment."""
-    account.cloud.misbehave(*moment.rules)
-    up = account.start_up(*moment.options, misbehaviour=moment.misbehaviour)
-    wait_until(lambda: moment.has_come(account))
-    return up
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

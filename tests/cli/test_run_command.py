@@ -75,3 +75,21 @@ def test_when_run_is_killed_the_guard_ends_its_deployment(gpu: Gpu, tiny: str) -
     (ended,) = gpu.ls()
     assert ended["reason"] == "the command that launched it was killed"
     wait_until(lambda: not sleeping(gpu))
+
+
+def test_a_guard_that_dies_while_the_command_runs_gets_a_successor(gpu: Gpu, tiny: str) -> None:
+    run = gpu.start("run", tiny, "--name", "mine", "--", "sleep", "50")
+    wait_until(lambda: sleeping(gpu))
+    gpu.kill_guard()
+    wait_until(gpu.guard)
+    run.signal(signal.SIGTERM)
+    assert run.result().exit == 130
+
+
+def test_the_command_asks_no_proxy_for_what_is_on_this_machine(
+    gpu: Gpu, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    monkeypatch.delenv("no_proxy", raising=False)
+    ran = gpu("run", tiny, "--", "sh", "-c", 'echo "$NO_PROXY $no_proxy"')
+    assert ran.stdout == "example.org,127.0.0.1 example.org,127.0.0.1\n"

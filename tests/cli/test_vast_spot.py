@@ -1,38 +1,12 @@
 """Spot machines of the emulated Vast.ai: rented only where they are wanted, and what happens when one is taken back."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import pytest
-from driver import Gpu, Ran, wait_until
+from driver import Gpu, wait_until
 from emulators.vast import VastEmulator
+from rented_at_vast import living, up
 
 Rentable = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def market() -> Iterator[VastEmulator]:
-    """Vast for all tests of a module, with the stand-in for vLLM in its containers."""
-    with VastEmulator(engine="stub") as cloud:
-        yield cloud
-
-
-@pytest.fixture
-def vast(market: VastEmulator, monkeypatch: pytest.MonkeyPatch) -> VastEmulator:
-    """The program is pointed at it, and impatient."""
-    market.misbehaviour.clear()
-    for name, value in {**market.env, "GPU_VAST_POLL_S": "0.2"}.items():
-        monkeypatch.setenv(name, value)
-    return market
-
-
-def up(gpu: Gpu, recipe: str, *options: str) -> Ran:
-    """`gpu up` at Vast."""
-    return gpu("up", recipe, "--provider", "vast", "--json", *options)
-
-
-def living(vast: VastEmulator) -> list[str]:
-    """The ids of what exists, and may bill."""
-    return [line["id"] for line in vast.bill()["resources"] if line["alive"]]
 
 
 def test_a_machine_that_can_be_taken_back_is_rented_only_where_that_was_asked_for(
@@ -70,6 +44,7 @@ def test_what_was_taken_back_is_replaced_where_the_recipe_says_so(
     wait_until(lambda: [one["state"] for one in gpu.ls()] == ["ready", "failed"], 60)
     replacement, lost = gpu.ls()
     assert lost["resource_id"] == made.json["resource_id"]
+    assert replacement["base_url"] == made.json["base_url"]
     assert (replacement["name"], living(vast)) == ("tiny", [replacement["resource_id"]])
     assert up(gpu, recipe).json["resource_id"] == replacement["resource_id"], "it is the same recipe's"
     assert gpu("down", "tiny").exit == 0

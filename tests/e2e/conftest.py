@@ -29,7 +29,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, real_engine_cache: Path, real
         for name in [name for name in os.environ if name.startswith(_OF_THE_USER)]:
             patch.delenv(name)
         patch.setenv("HOME", str(user))
-        patch.setenv("XDG_CACHE_HOME", caches)  # what the engine has learnt of the model saves it ten seconds a start
+        patch.setenv("XDG_CACHE_HOME", caches)
+        patch.setenv("VLLM_CACHE_ROOT", f"{caches}/vllm")  # what the engine has learnt of the model saves ten seconds
         patch.setenv("GPU_HOME", str(folder))
         patch.setenv("NO_COLOR", "1")
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)

@@ -22,6 +22,7 @@ from .runpod import RunPodEmulator
 from .vast import VastEmulator
 
 CLOUDS: dict[str, type[Cloud]] = {"runpod": RunPodEmulator, "vast": VastEmulator}
+WIDTH = max(map(len, WHATS))
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,19 +33,25 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser() -> Parser:
-    whats = "\n".join(f"  {what:17} {meaning.meaning} (call: {meaning.call})" for what, meaning in WHATS.items())
     made = Parser(
         prog="python -m tests.emulators",
         description="An emulated cloud on loopback.",
-        epilog=f"What a rule can do:\n{whats}",
+        epilog="\n".join(["What a rule can do:", *map(_explained, WHATS)]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("cloud", choices=CLOUDS)
     made.add_argument("--port", type=_port, default=0, help="0, the default: any free one")
-    made.add_argument("--engine", choices=[*map(str, Engine)], default=str(Engine.NONE), help="what runs behind a pod")
+    made.add_argument("--engine", choices=[*map(str, Engine)], default=str(Engine.NONE), help="what runs in containers")
     made.add_argument("--misbehave", type=_rules, default=(), metavar="FILE", help="rules, as JSON or YAML")
     made.add_argument("--speed", type=_speed, default=1.0, help="seconds of the cloud in one of ours")
     return made
+
+
+def _explained(what: str) -> str:
+    """With the clouds that can do it, where not all of them can."""
+    clouds = [name for name, cloud in CLOUDS.items() if what in cloud.WORDS]
+    only = "" if len(clouds) == len(CLOUDS) else f"; {', '.join(clouds)}"
+    return f"  {what:{WIDTH}} {WHATS[what].meaning} (call: {WHATS[what].call}{only})"
 
 
 def _port(text: str) -> int:

@@ -48,8 +48,10 @@ WHATS: Mapping[str, What] = {
     "ids-change": What("create", "all that is for sale has another id since it was looked for"),
     "no-arrays": What("create", "refused when it has a command or an entrypoint as an array"),
     "no-json-args": What("create", "refused when its command is JSON text"),
-    # searches
+    # searches and logs
     "search-quota": What("offers", "refused until midnight UTC, or for `seconds`: the day's searches are used up"),
+    "filters-ignored": What("offers", "filters on `fields`, or all of them, are dropped without a word"),
+    "stale-log": What("logs", "at the address of the new log is the one before, until the new one is there"),
     # lists and ends that are not to be believed
     "list-lag": What("list", "lists show what was there `seconds` ago"),
     "unseen": What("create", "works, but for `seconds` neither get nor list shows it, or not the one that `text` says"),
@@ -67,6 +69,7 @@ WHATS: Mapping[str, What] = {
     "host-state": What("create", "`seconds` after it was created its status is `text` for ever, and nothing runs"),
     "clipped-disk": What("create", "it gets half of the disk that it asked for"),
     "no-container-key": What("create", "what runs gets no key to end itself with"),
+    "container-key-dies": What("create", "the key of what runs is good for nothing once the resource is gone"),
     "system-line": What("create", "the host logs `text` instead of starting the container"),
 }
 

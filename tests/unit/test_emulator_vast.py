@@ -5,16 +5,20 @@ end; each test names one such fact.
 import json
 import time
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 import pytest
 from emulated_runpod import until
 from emulated_vast import Caller, new_instance
+from emulators.container_log import CONTAINER
 from emulators.containers import Container
 from emulators.vast import VastEmulator
+from emulators.vast.box import container_spec, env_on
 
 from gpu_providers.vast.packing import SCRIPT, pack
+from gpu_providers.vast.unpack import unpack
 
 SERVES = """
 import http.server, json, os, sys
@@ -120,6 +124,18 @@ def test_the_key_of_an_instance_shows_and_ends_its_own_and_nothing_else(call: Ca
     assert inside.instance(own) is None
 
 
+def test_the_key_of_an_instance_may_die_with_it(call: Caller) -> None:
+    call.cloud.misbehave({"do": "container-key-dies"})
+    created = call.rent().json()
+    id_, inside = created["new_contract"], Caller(call.cloud, created["instance_api_key"])
+    assert inside.instance(id_)["id"] == id_
+    assert inside.destroy(id_).json() == {"success": True}
+    for method in ("GET", "DELETE"):
+        dead = inside(method, f"/v0/instances/{id_}/")
+        assert (dead.status_code, dead.json()["error"]) == (404, "auth_error")
+    assert call.instance(id_) is None
+
+
 # Boot
 
 
@@ -132,7 +148,7 @@ def test_the_status_walks_from_null_to_running_and_only_then_are_there_ports() -
             cloud.clock.advance(seconds)
             seen.append(call.instance(id_))
         assert [one["actual_status"] for one in seen] == [None, "created", "loading"]
-        assert [one["ports"] for one in seen] == [{}, {}, {}]
+        assert [one["ports"] for one in seen] == [None, {}, {}]
         assert {one["intended_status"] for one in seen} == {"running"}
         assert seen[0]["direct_port_start"] == -1
         cloud.clock.advance(100)
@@ -245,6 +261,7 @@ def test_the_list_is_filtered_by_columns_of_the_contract(call: Caller) -> None:
         ({"select_filters": {"label": "gpu-a"}}, "invalid_request"),
         ({"select_filters": "label"}, "invalid_request"),
         ({"order_by": [{"col": "price", "dir": "asc"}]}, "invalid_request"),
+        ({"limit": "many"}, "invalid_request"),
         ({"after_token": "nonsense"}, "invalid_token"),
     ],
 )
@@ -391,10 +408,6 @@ def test_a_container_gets_what_was_packed_and_what_the_cloud_injects(serving: tu
 
 
 def test_the_port_of_a_supervisor_is_rewritten_inside_of_the_parcel(call: Caller) -> None:
-    from emulators.vast.box import env_on
-
-    from gpu_providers.vast.packing import unpack
-
     document = json.dumps({"port": 8000, "engine": ["vllm", "--port", "8000"]})
     env, argv = unpack(env_on(pack({"GPU_SUPERVISOR": document}, ["python3", "--port=8000"]), 8000, 20001))
     assert json.loads(env["GPU_SUPERVISOR"]) == {"port": 20001, "engine": ["vllm", "--port", "20001"]}
@@ -406,6 +419,12 @@ def test_the_key_may_be_missing_inside() -> None:
         call = Caller(cloud)
         id_ = call.rented(**boxed("python3", "-c", SERVES, "--port", "8000"))
         assert "CONTAINER_API_KEY" not in get(url_of(call, id_))["env"]
+
+
+@pytest.mark.parametrize(("run_type", "runs"), [("args", True), (None, True), ("ssh_direct", False)])
+def test_only_the_run_type_args_runs_a_command(run_type: str | None, runs: bool) -> None:
+    spec = container_spec(1, new_instance(runtype=run_type, onstart="/bin/sh", args=["-c", "true"]), {})
+    assert (*spec.entrypoint, *spec.cmd) == (("/bin/sh", "-c", "true") if runs else ("sleep", "infinity"))
 
 
 def test_a_port_is_closed_while_nothing_listens_behind_it(call: Caller) -> None:
@@ -442,6 +461,25 @@ def test_a_log_may_be_filtered_or_be_the_daemons(call: Caller) -> None:
     until(lambda: httpx.get(told["result_url"], verify=False).status_code == 200)
     text = httpx.get(told["result_url"], verify=False).text
     assert text == "start container for vllm/vllm-openai:v0.32.0: begin\n"
+
+
+def test_a_log_may_be_at_the_address_of_the_one_before_which_is_there_until_it_comes(call: Caller) -> None:
+    call.cloud.misbehave({"do": "stale-log"})
+    id_ = call.rented()
+    running(call, id_)
+
+    def asked_for(line: str) -> str:
+        container_of(call, id_).log.add(CONTAINER, line)
+        url: str = call("PUT", f"/v0/instances/request_logs/{id_}/", {}).json()["result_url"]
+        return url
+
+    first = asked_for("one")
+    until(lambda: httpx.get(first, verify=False).text == "one\n")
+    assert asked_for("two") == first
+    stale = httpx.get(first, verify=False)
+    assert stale.text == "one\n"
+    assert parsedate_to_datetime(stale.headers["last-modified"]) <= parsedate_to_datetime(stale.headers["date"])
+    until(lambda: httpx.get(first, verify=False).text == "one\ntwo\n")
 
 
 def test_what_is_gone_has_no_log(call: Caller) -> None:

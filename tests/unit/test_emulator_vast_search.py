@@ -9,10 +9,17 @@ import httpx
 import pytest
 from emulated_vast import BY_PRICE, H100, RTX_4090, Caller
 from emulators.openapi import Conformance
+from emulators.server import Request, json_response
 from emulators.vast import VastEmulator
+from emulators.vast.asks import Ask
+from emulators.vast.asks import row as offered
 from emulators.vast.machines import MACHINES
+from emulators.vast.row_schema import ROW as ROW_SCHEMA
 from emulators.vast.search import MOST_ROWS
 from emulators.vast.specification import VAST
+from jsonschema import Draft202012Validator
+
+ROW = offered(Ask(1, MACHINES[0], 1), now=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +35,16 @@ def call() -> Iterator[Caller]:
         yield Caller(cloud)
 
 
-def everything(call: Caller) -> list[dict[str, Any]]:
+@pytest.fixture(scope="module")
+def everything(market: Caller) -> list[dict[str, Any]]:
     """All that is for sale, card by card."""
-    return [row for name in {machine.gpu_name for machine in MACHINES} for row in call.search(gpu_name={"eq": name})]
+    return [row for name in {machine.gpu_name for machine in MACHINES} for row in market.search(gpu_name={"eq": name})]
 
 
-def test_there_are_some_forty_machines_with_more_than_a_hundred_offers(market: Caller) -> None:
-    rows = everything(market)
-    assert len({row["machine_id"] for row in rows}) == len(MACHINES) >= 40
-    assert len(rows) >= 120
-    assert len({row["id"] for row in rows}) == len(rows)
+def test_there_are_some_forty_machines_with_more_than_a_hundred_offers(everything: list[dict[str, Any]]) -> None:
+    assert len({row["machine_id"] for row in everything}) == len(MACHINES) >= 40
+    assert len(everything) >= 120
+    assert len({row["id"] for row in everything}) == len(everything)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +65,10 @@ def test_there_are_some_forty_machines_with_more_than_a_hundred_offers(market: C
         {"inet_down_cost": 0.034},
     ],
 )
-def test_the_catalogue_has_what_a_client_has_to_look_out_for(market: Caller, unlike_the_others: dict[str, Any]) -> None:
-    assert [row for row in everything(market) if unlike_the_others.items() <= row.items()]
+def test_the_catalogue_has_what_a_client_has_to_look_out_for(
+    everything: list[dict[str, Any]], unlike_the_others: dict[str, Any]
+) -> None:
+    assert [row for row in everything if unlike_the_others.items() <= row.items()]
 
 
 def test_a_search_filters_nothing_by_itself(market: Caller) -> None:
@@ -224,20 +233,49 @@ def test_the_quota_ends_when_it_is_told_to(call: Caller) -> None:
     assert call.search(gpu_name={"eq": H100})
 
 
+def test_filters_may_be_dropped_without_a_word(call: Caller) -> None:
+    query = {"gpu_name": {"eq": H100}, "num_gpus": {"eq": 1}, "order": BY_PRICE}
+    call.cloud.misbehave({"do": "filters-ignored", "fields": ["gpu_name"], "times": 1}, {"do": "filters-ignored"})
+    some, all_ = call.search(**query), call.search(**query)
+    assert {row["num_gpus"] for row in some} == {1} != {row["num_gpus"] for row in all_}
+    assert len({row["gpu_name"] for row in some}) > 1
+    assert [row["dph_total"] for row in all_] == sorted(row["dph_total"] for row in all_)
+    assert "valid dictionary" in call("POST", "/v0/bundles/", {"gpu_name": H100}).json()["msg"]
+
+
 def test_a_broken_body_is_refused(market: Caller) -> None:
     refused = httpx.post(f"{market.cloud.url}/api/v0/bundles/", content=b"{")
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
 
 
+# What is checked against the cloud's own file
+
+
+def test_every_row_has_the_names_and_types_of_the_files_example(everything: list[dict[str, Any]]) -> None:
+    check = Draft202012Validator(ROW_SCHEMA)
+    assert [error.message for row in everything for error in check.iter_errors(row)] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "answer", "violation"),
+    [
+        ({"order": ["dph_total"]}, 200, {"offers": []}, r"\$\.order"),
+        ({"type": "cheap"}, 200, {"offers": []}, r"\$\.type"),
+        ({"num_gpus": 1}, 200, {"offers": []}, r"\$\.num_gpus"),
+        ({}, 200, {"offers": {}}, r"\$\.offers"),
+        ({}, 200, {"offers": [{**ROW, "dph_total": "0.4"}]}, r"\$\.offers\[0\]\.dph_total"),
+        ({}, 200, {"offers": [{**ROW, "verified": True}]}, "'verified' was unexpected"),
+        ({}, 200, {"offers": [{name: ROW[name] for name in ROW if name != "min_bid"}]}, "'min_bid' is a required"),
+        ({}, 201, {"offers": []}, "201"),
+        ({}, 429, {"detail": "too frequent"}, "'error' is a required"),
+    ],
+)
 @pytest.mark.skipif(bool(Conformance(VAST).skipped), reason=Conformance(VAST).skipped or "checked")
-def test_what_the_clouds_own_file_does_not_allow_is_found() -> None:
-    cloud = VastEmulator()
-    with pytest.raises(AssertionError, match=r"POST /api/v0/bundles/ .*order"), cloud:
-        cloud.conformance.check(*_accepted(cloud, {"order": ["dph_total"]}))
-
-
-def _accepted(cloud: VastEmulator, query: object) -> tuple[Any, Any]:
-    from emulators.server import Request, json_response
-
-    headers = {"content-type": "application/json"}
-    return Request("POST", "/api/v0/bundles/", {}, headers, json.dumps(query).encode()), json_response({"offers": []})
+def test_what_the_clouds_own_file_does_not_allow_is_found(
+    query: object, status: int, answer: Any, violation: str
+) -> None:
+    conformance = Conformance(VAST)
+    sent = Request("POST", "/api/v0/bundles/", {}, {"content-type": "application/json"}, json.dumps(query).encode())
+    conformance.check(sent, json_response(answer, status))
+    with pytest.raises(AssertionError, match=f"POST /api/v0/bundles/ .*{violation}"):
+        conformance.complain()

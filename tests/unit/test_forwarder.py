@@ -1,4 +1,5 @@
 import hashlib
+import json
 import random
 import socket
 import threading
@@ -202,9 +203,21 @@ def test_without_an_engine_the_client_is_told_even_in_the_midst_of_a_large_reque
         client.request("POST", "/v1/completions", b"x" * 3_000_000)
         response = client.getresponse()
         assert response.status == 502
-        assert response.headers["Content-Type"].startswith("text/plain")
-        told = response.read().decode()
-    assert told == f"gpu-tiny-1 is not reachable at 127.0.0.1:{free_port}: Connection refused\n"
+        assert response.headers["Content-Type"] == "application/json"
+        told = json.load(response)["error"]["message"]
+    assert told == f"gpu-tiny-1 is not reachable at 127.0.0.1:{free_port}: Connection refused"
+
+
+def test_the_openai_client_shows_why_there_is_no_engine(
+    certificates: Certificates, pem: Secret, forwarders: Forwarders, free_port: int
+) -> None:
+    port = forwarders.stand(NAME, f"https://127.0.0.1:{free_port}", certificates.path(NAME), None)
+    said = r"gpu-tiny-1 is not reachable at .*: Connection refused"
+    with (
+        openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="sk-1", max_retries=0) as client,
+        pytest.raises(openai.InternalServerError, match=said),
+    ):
+        client.models.list()
 
 
 def test_an_engine_that_moves_is_followed(

@@ -1,4 +1,7 @@
+import os
+import socket
 import subprocess
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -8,13 +11,15 @@ from threading import Event
 import pytest
 from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 
+from gpu_cli import __version__
 from gpu_cli.fleet.deployment import State
+from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard import LINGER_S, TURN_S, run
-from gpu_cli.fleet.guard_process import guard_lives, lock_path
+from gpu_cli.fleet.guard_process import await_guard, guard_lives, lock_path, version_path
 from gpu_cli.fleet.spot import Terms, spot_recipes
 from gpu_cli.locks import Lock, released
 from gpu_cli.recipe.files import parse_recipe
-from gpu_providers.base import Resource, ResourceState
+from gpu_providers.base import Link, Resource, ResourceState
 
 
 class Turns(Event):
@@ -51,6 +56,20 @@ def test_of_two_guards_one_goes_at_once(tmp_path: Path) -> None:
         run(fleet, Turns(clock, 1000))
     assert clock.now() - NOW < LINGER_S
     first.release()
+
+
+def test_what_a_dead_guard_has_written_does_not_speak_for_the_next_one(tmp_path: Path) -> None:
+    """Which has the lock already, and listens at no port yet."""
+    clock = FakeClock()
+    fleet = make_fleet(tmp_path, clock=clock)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    with closing(fleet.store), released(Lock(lock_path(fleet.paths))) as lock:
+        assert lock.try_acquire()
+        version_path(fleet.paths).write_text(f"{ended.pid} {__version__}\n")
+        clock.on_sleep = lambda: version_path(fleet.paths).write_text(f"{os.getpid()} {__version__}\n")
+        await_guard(fleet, ended)
+    assert clock.now() > NOW
 
 
 def test_the_guard_stays_as_long_as_something_lives(tmp_path: Path) -> None:
@@ -145,6 +164,72 @@ def test_many_neighbours_do_not_delay_a_deadline(tmp_path: Path) -> None:
     with closing(fleet.store):
         run(fleet, Turns(clock, 40))
     assert looked_at[0] < 60 <= looked_at[1] < 60 + 2 * TURN_S
+
+
+class Asked(Cloud):
+    """Something happens when it is asked for a description, by the number of the question."""
+
+    def __init__(self, then: Callable[[int], object]) -> None:
+        super().__init__()
+        self.then = then
+        self.asked = 0
+
+    def describe(self, resource_id: str) -> Resource:
+        self.asked += 1
+        self.then(self.asked)
+        return super().describe(resource_id)
+
+
+def three_of(cloud: Cloud, home: Path) -> Fleet:
+    """A fleet with three of them in it."""
+    fleet = make_fleet(home, cloud)
+    for number in range(3):
+        name = f"gpu-tiny-{number}"
+        fleet.store.add(deployment(f"tiny{number}", State.BOOTING, resource_name=name, resource_id=f"id-{name}"))
+        cloud.add(name)
+    return fleet
+
+
+def test_what_becomes_reachable_gets_its_port_while_the_guard_is_busy_with_others(tmp_path: Path) -> None:
+    ports = []
+
+    def then(question: int) -> None:
+        if question == 1:
+            fleet.certificates.create("gpu-late-1", NOW)
+            fleet.store.add(deployment("late", State.LOADING, link=Link.TLS, endpoint="https://127.0.0.1:9"))
+        ports.append(fleet.store.get("gpu-late-1").local_port)
+
+    fleet = three_of(Asked(then), tmp_path)
+    with closing(fleet.store):
+        run(fleet, Turns(FakeClock(), 1))
+    assert [bool(port) for port in ports] == [False, True, True]
+
+
+def test_a_guard_that_is_told_to_go_looks_at_nothing_more(tmp_path: Path) -> None:
+    stop = Event()
+    cloud = Asked(lambda _: stop.set())
+    fleet = three_of(cloud, tmp_path)
+    with closing(fleet.store):
+        run(fleet, stop)
+    assert cloud.asked == 1
+
+
+def test_a_deployment_gets_the_port_of_the_last_one_of_its_name_unless_another_needs_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    fleet = make_fleet(tmp_path)
+    for unique, ended_at in (("gpu-tiny-1", NOW), ("gpu-tiny-2", NOW + 1), ("gpu-other-1", NOW)):
+        name = unique.split("-")[1]
+        ended = deployment(name, State.GONE, resource_name=unique, ended_at=ended_at)
+        fleet.store.add(replace(ended, local_port=port if unique == "gpu-tiny-1" else None))
+    for unique in ("gpu-tiny-3", "gpu-other-2"):
+        fleet.certificates.create(unique, NOW)
+        made = deployment(unique.split("-")[1], resource_name=unique, link=Link.TLS, endpoint="https://127.0.0.1:9")
+        fleet.store.add(made)
+    with closing(fleet.store):
+        run(fleet, Turns(FakeClock(), 1))
+        assert fleet.store.get("gpu-tiny-3").local_port == port
+        assert fleet.store.get("gpu-other-2").local_port not in (None, port)
 
 
 def test_what_its_cloud_took_back_is_launched_again_once_it_is_gone(

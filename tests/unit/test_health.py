@@ -142,6 +142,16 @@ def test_a_host_that_prints_what_its_command_says_is_not_given_up_whatever_the_c
     assert watched.stages == ["boot", "load", "healthy", "canary"]
 
 
+def test_a_host_that_never_opens_the_port_is_given_up_for_another_one_whatever_its_command_prints(
+    cloud: Cloud, clock: FakeClock, wait: Callable[..., Watched]
+) -> None:
+    cloud.boots = [Boot(False, "running, but its port is not open yet")]
+    cloud.logged = ["Starting to load model"]
+    with pytest.raises(HostFailed, match="no progress for 20m"):
+        wait(endpoint="")
+    assert clock.now() - NOW < BOOT_DEADLINE_S + 10
+
+
 def test_a_host_that_still_pulls_is_waited_for(cloud: Cloud, clock: FakeClock, wait: Callable[..., Watched]) -> None:
     layers = 400
     cloud.boots = [Boot(False, f"layer {layer}") for layer in range(layers)] + [Boot(True, "", 1.0)]

@@ -6,17 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fleets import NOW, Cloud, FakeClock, Shy, make_fleet
+from fleets import NOW, Cloud, FakeClock, Shy, deployment, make_fleet
 from sellers import offer
 
 from gpu_cli import __version__
 from gpu_cli.config.settings import Limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
+from gpu_cli.fleet.attempts import MOST_HOSTS, MOST_SILENCES
 from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import lock_path, version_path
-from gpu_cli.fleet.launch import MOST_HOSTS, MOST_SILENCES, Wanted, launch
+from gpu_cli.fleet.launch import Wanted, launch
+from gpu_cli.fleet.replace import call_off
 from gpu_cli.fleet.spot import Terms, spot_recipes
 from gpu_cli.fleet.teardown import tear_down
 from gpu_cli.locks import Lock, released
@@ -417,6 +419,18 @@ def test_how_many_were_taken_back_in_a_row_is_known_to_the_next_one(fleet: Fleet
     kept.keep("gpu-tiny-lost", parse_recipe(RECIPE, lost, shown="tiny.yaml"), Terms(None, 60.0, 1))
     made = up(fleet, replace(offer("cloud"), interruptible=True), path=lost)
     assert kept.terms_beside(kept.recipe_path(made.resource_name)) == Terms(None, 60.0, 2)
+
+
+def test_a_replacement_that_was_called_off_while_it_was_planned_is_not_launched(fleet: Fleet, cloud: Host) -> None:
+    lost = deployment("tiny", State.FAILED, ended_at=NOW)
+    fleet.store.add(lost)
+    kept = spot_recipes(fleet)
+    path = kept.recipe_path(lost.resource_name)
+    kept.keep(lost.resource_name, parse_recipe(RECIPE, path, shown="tiny.yaml"), Terms(None, 60.0))
+    call_off(fleet, ["tiny"])
+    assert failed(fleet, replace(offer("cloud"), interruptible=True), path=path).code == "not-wanted"
+    assert failed(fleet, path=path).code == "not-wanted"
+    assert (cloud.launched, fleet.store.live()) == ([], [])
 
 
 def test_the_recipe_of_what_cannot_be_taken_back_is_not_kept(fleet: Fleet) -> None:

@@ -21,6 +21,7 @@ from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.engine_client import EngineRefused, EngineUnreachable
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.forwarding import Forwarding
 from gpu_cli.fleet.guard_process import version_path
 from gpu_cli.fleet.link import await_forwarder, client_for, reached_at
 from gpu_cli.fleet.store import Store
@@ -246,3 +247,11 @@ def test_an_end_is_forwarded_to_no_more(fleet: Fleet, engine: TlsEngine) -> None
     wait_until(refused)
     with pytest.raises(UserError, match="does not forward to tiny, which is gone"):
         await_forwarder(fleet, reached)
+
+
+def test_one_that_has_ended_when_the_guard_comes_to_it_is_no_trouble(fleet: Fleet, engine: TlsEngine) -> None:
+    known = here(fleet)
+    fleet.certificates.forget(NAME)
+    with closing(Forwarding(fleet)) as forwarding:
+        forwarding.stand(known)
+    assert here(fleet).local_port is None

@@ -1,3 +1,4 @@
+import fcntl
 import signal
 import subprocess
 import sys
@@ -48,6 +49,14 @@ def test_a_killed_holder_blocks_no_one(tmp_path: Path) -> None:
     holder.send_signal(signal.SIGKILL)
     finish(holder)
     assert Lock(path).try_acquire()
+
+
+def test_of_two_who_look_at_once_neither_is_taken_for_the_holder(tmp_path: Path) -> None:
+    path = tmp_path / "name.lock"
+    path.touch()
+    with path.open() as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        assert not is_held(path)
 
 
 def test_looking_at_a_lock_makes_no_file_and_takes_nothing(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from fleets import NOW, Cloud, FakeClock, Shy, deployment, make_fleet
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.hosts import AVOIDED_S
-from gpu_cli.fleet.reconcile import ABANDONED, BROKEN, look, settle, why_end
+from gpu_cli.fleet.reconcile import ABANDONED, BROKEN, look, settle, why_end, why_not_booting
 from gpu_cli.fleet.spot import Terms, spot_recipes
 from gpu_cli.fleet.stops import GUARD_GRACE_S
 from gpu_cli.recipe.files import parse_recipe
 from gpu_providers.base import Kind, Link, ResourceState
-from gpu_providers.errors import ProviderUnavailable
+from gpu_providers.errors import HostFailed, InvalidRequest, ProviderError, ProviderUnavailable
 
 
 @pytest.fixture
@@ -185,6 +185,26 @@ def test_what_was_ready_has_been_seen_and_ends_at_the_clouds_word(tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("state", "charged_usd", "known_usd"),
+    [
+        (ResourceState.RUNNING, 3.0, 3.0),
+        (ResourceState.RUNNING, 0.0, 2.0),
+        (ResourceState.STARTING, 0.1, 2.0),
+        (ResourceState.BROKEN, 0.1, 2.0),
+    ],
+    ids=["another price", "none told", "before it runs", "after it ran"],
+)
+def test_the_price_on_record_is_what_the_cloud_charges_for_what_runs(
+    fleet: Fleet, cloud: Cloud, state: ResourceState, charged_usd: float, known_usd: float
+) -> None:
+    """So that budget and bill count what is paid, should that differ from what was offered."""
+    fleet.store.add(deployment(price_usd_per_hour=2.0))
+    cloud.resources["gpu-tiny-1"] = replace(cloud.add("gpu-tiny-1"), state=state, price_usd_per_hour=charged_usd)
+    assert look(fleet, fleet.store.get("gpu-tiny-1"))[0].price_usd_per_hour == known_usd
+    assert fleet.store.get("gpu-tiny-1").price_usd_per_hour == known_usd
+
+
+@pytest.mark.parametrize(
     ("link", "told", "endpoint"),
     [
         (Link.DIRECT, "http://1.2.3.4:30001", "http://1.2.3.4:30001"),
@@ -261,3 +281,22 @@ def test_what_a_spot_cloud_stops_after_it_was_ready_has_been_taken_back(
     broken(cloud, "outbid")
     cloud.logged = [line]
     assert why_end(fleet, *look(fleet, fleet.store.get("gpu-tiny-1"))) == why
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "avoided"),
+    [
+        (HostFailed("its host is silent"), "its host is silent", {("cloud", "m1"): "its host is silent"}),
+        (InvalidRequest("no such image"), "no such image", {}),
+        (ProviderUnavailable("no answer"), "", {}),
+    ],
+)
+def test_a_start_that_nobody_watches_is_given_up_on_the_clouds_word_that_it_will_come_to_nothing(
+    tmp_path: Path, said: ProviderError, reason: str, avoided: dict[tuple[str, str], str]
+) -> None:
+    cloud = Cloud()
+    fleet = make_fleet(tmp_path, cloud)
+    booting = deployment(state=State.BOOTING, host="m1")
+    cloud.boots = [said]
+    assert why_not_booting(fleet, booting) == reason
+    assert fleet.store.bad_hosts(NOW) == avoided

@@ -2,20 +2,22 @@
 
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from driver import Gpu
 from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 
 from gpu_cli.fleet.collect import forget_keys
-from gpu_cli.fleet.deployment import Deployment
+from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import guard_log_path
-from gpu_cli.fleet.replace import MOST_REPLACEMENTS, replace_lost
+from gpu_cli.fleet.replace import MOST_REPLACEMENTS, call_off, replace_lost
 from gpu_cli.fleet.spot import TAKEN_BACK, Terms, spot_recipes
-from gpu_cli.fleet.teardown import tear_down
+from gpu_cli.fleet.teardown import end_on_request, tear_down
 from gpu_cli.recipe.files import parse_recipe
 from gpu_providers.base import Link
 
@@ -130,6 +132,42 @@ def test_what_ended_in_another_way_is_left_alone(
 ) -> None:
     assert replace_lost(fleet, lose(why=why)) == ""
     assert (started, kept(fleet)) == ([], [])
+
+
+def test_what_is_taken_down_while_its_cloud_takes_it_back_is_not_replaced(
+    fleet: Fleet, cloud: Cloud, started: list[list[str]]
+) -> None:
+    fleet.store.add(deployment())
+    spot_recipes(fleet).keep("gpu-tiny-1", parse_recipe(REPLACE, Path("/r.yaml"), shown="r.yaml"), TERMS)
+    cloud.add("gpu-tiny-1")
+    ready = fleet.store.get("gpu-tiny-1")
+    taken = fleet.store.move(ready, State.TERMINATING, at=NOW, reason=f"{TAKEN_BACK}: outbid")
+    assert replace_lost(fleet, end_on_request(fleet, taken)) == ""
+    assert started == []
+
+
+@pytest.mark.parametrize(
+    ("names", "called_off"), [([], True), (["tiny"], True), (["gpu-tiny-1"], True), (["x"], False)]
+)
+def test_what_is_lost_can_be_left_lost_by_name_or_all_at_once(
+    fleet: Fleet, lose: Callable[..., Deployment], started: list[list[str]], names: list[str], called_off: bool
+) -> None:
+    lost = lose()
+    call_off(fleet, names)
+    assert (replace_lost(fleet, lost) == "") is called_off
+    assert bool(started) is not called_off
+
+
+@pytest.mark.parametrize("arguments", [(), ("tiny",), ("--all",)])
+def test_down_between_a_loss_and_its_replacement_ends_that_too(
+    gpu: Gpu, home: Path, arguments: tuple[str, ...]
+) -> None:
+    fleet = make_fleet(home)
+    with closing(fleet.store):
+        fleet.store.add(deployment(state=State.FAILED, reason=f"{TAKEN_BACK}: outbid", ended_at=NOW))
+        spot_recipes(fleet).keep("gpu-tiny-1", parse_recipe(REPLACE, Path("/r.yaml"), shown="r.yaml"), TERMS)
+        assert gpu("down", *arguments).exit == 0
+        assert kept(fleet) == []
 
 
 def test_a_name_that_somebody_has_launched_meanwhile_is_left_alone(

@@ -429,6 +429,14 @@ def test_an_hour_of_failures_does_not_stop_the_destroying() -> None:
     assert all("DELETE answered 500" in text for text in told)
 
 
+def test_a_cloud_that_refuses_for_good_does_not_keep_the_container_running_and_billed() -> None:
+    waits: list[float] = []
+    told: list[str] = []
+    sup.destroy_until_gone(lambda: "DELETE answered 401", sleep=waits.append, tell=told.append)
+    assert sup.DESTROY_S <= sum(waits) < sup.DESTROY_S + sup.LONGEST_BACKOFF_S
+    assert "DELETE answered 401; exiting all the same" in told[-1]
+
+
 def test_variables_are_put_in_at_call_time() -> None:
     call = sup.Call("DELETE", "https://cloud.example/pods/{POD_ID}", {"Authorization": "Bearer {CLOUD_KEY}"})
     filled = sup.fill(call, {"POD_ID": "p1", "CLOUD_KEY": "k1"})

@@ -76,9 +76,13 @@ def test_no_secret_of_its_environment_is_in_what_is_told_of_it() -> None:
 
 
 def test_an_instance_without_an_id_is_no_answer() -> None:
-    for nameless in (None, "", True, {}):
+    for nameless in (None, "", True, {}, 0, -7, "7; 8"):
         with pytest.raises(ProviderUnavailable):
             resource(instance(id=nameless), NOW)
+
+
+def test_an_id_is_read_from_text_as_well() -> None:
+    assert resource(instance(id="4242"), NOW).resource_id == "4242"
 
 
 def test_only_our_prefix_with_our_labels_makes_an_instance_ours() -> None:
@@ -87,6 +91,14 @@ def test_only_our_prefix_with_our_labels_makes_an_instance_ours() -> None:
     assert not is_ours(instance(label=None))
     assert not is_ours(instance(extra_env=[["OPEN_BUTTON_PORT", "1111"]]))
     assert not is_ours(instance(extra_env=None))
+
+
+@pytest.mark.parametrize("damaged", ["***", "eyJyZWNpcGUiOiAi", ""])
+def test_an_instance_whose_labels_are_hidden_or_cut_is_ours_all_the_same(damaged: str) -> None:
+    found = instance(extra_env=[["GPU_LABELS_000", damaged]])
+    assert is_ours(found)
+    assert is_named(found, "gpu-llama-1")
+    assert resource(found, NOW).labels == {}
 
 
 def test_a_name_of_ours_is_known_even_where_the_environment_is_not_shown() -> None:
@@ -126,6 +138,10 @@ def test_the_endpoint_is_the_hosts_port_for_ours_at_the_trimmed_address() -> Non
 )
 def test_the_port_is_read_from_every_form_of_its_bindings(bindings: Any) -> None:
     assert resource(instance(ports={"8000/tcp": bindings}), NOW).endpoint == "http://203.0.113.9:37708"
+
+
+def test_an_address_of_ipv6_is_one_of_a_url() -> None:
+    assert resource(instance(public_ipaddr="2001:db8::9 "), NOW).endpoint == "http://[2001:db8::9]:37708"
 
 
 @pytest.mark.parametrize(
@@ -168,17 +184,20 @@ def test_an_instance_that_runs_is_running() -> None:
     assert boot(instance(), NOW).endpoint == "http://203.0.113.9:37708"
 
 
-@pytest.mark.parametrize("status", ["exited", "stopped", "offline", "frozen"])
+@pytest.mark.parametrize("status", ["exited", "stopped", "frozen"])
 def test_what_does_not_come_back_is_broken_and_says_so_in_words(status: str) -> None:
     state, detail = seen(actual_status=status, status_msg="")
     assert state is ResourceState.BROKEN
     assert detail.startswith(("its ", "it is "))
 
 
-def test_a_host_that_falls_silent_ends_a_start_but_not_what_already_ran() -> None:
-    assert seen(actual_status="unknown")[0] is ResourceState.STARTING
-    with pytest.raises(HostFailed, match="no sign of life"):
-        boot(instance(actual_status="unknown"), NOW)
+@pytest.mark.parametrize(("status", "said"), [("unknown", "no sign of life"), ("offline", "host is offline")])
+def test_a_host_that_falls_silent_ends_a_start_but_not_what_already_ran(status: str, said: str) -> None:
+    state, detail = seen(actual_status=status)
+    assert state is ResourceState.STARTING
+    assert said in detail
+    with pytest.raises(HostFailed, match=said):
+        boot(instance(actual_status=status), NOW)
 
 
 def test_an_outbid_instance_is_broken_and_says_that_another_pays_more() -> None:
@@ -241,6 +260,7 @@ def test_progress_is_the_last_line_that_the_host_has_said() -> None:
         ("Error response from daemon: manifest for vllm/x:1 not found: manifest unknown", InvalidRequest),
         ("Error response from daemon: pull access denied for x, repository does not exist", InvalidRequest),
         ('OCI runtime create failed: exec: "/bin/sh": executable file not found in $PATH', InvalidRequest),
+        ('OCI runtime create failed: exec: "nvidia-container-runtime-hook": executable file not found', HostFailed),
         ("Error response from daemon: OCI runtime create failed: nvidia-container-cli: device error", HostFailed),
         ("nvidia-container-cli: requirement error: unsatisfied condition: cuda>=13.0", HostFailed),
         ("write /var/lib/docker: no space left on device", HostFailed),
@@ -254,6 +274,16 @@ def test_an_error_of_docker_ends_the_waiting(status: str, message: str, error: t
         boot(instance(actual_status=status, status_msg=f"pulling\n{message}\n"), NOW)
     assert type(raised.value) is error
     assert message[:40] in raised.value.message
+
+
+def test_what_a_host_says_is_told_without_the_secrets_that_it_quotes() -> None:
+    box = pack({"KEY": "sk-secret"}, ["sh"])["GPU_BOX_000"]
+    said = f"Error response from daemon: docker run -e GPU_BOX_000={box}"
+    quoting = instance(actual_status="loading", status_msg=said)
+    assert box not in resource(quoting, NOW).detail
+    with pytest.raises(HostFailed, match="docker run") as raised:
+        boot(quoting, NOW)
+    assert box not in raised.value.message
 
 
 def test_old_words_of_docker_do_not_count_against_a_container_that_runs() -> None:

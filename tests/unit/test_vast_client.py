@@ -343,6 +343,7 @@ def test_a_create_answers_the_id_of_the_instance(contract: object) -> None:
         PAGE,
         Reply(200, '{"success": true, "new_con', {"Content-Type": "application/json"}),
         Reply(200, '{"success": true, "new_contract": 7}', {"Content-Type": "application/json"}, cut=9),
+        Reply(200, '{"success": true, "new_contract": 7', {"Content-Type": "application/json"}),
         Reply(200, ""),
         said({"success": True}),
         said({"success": True, "new_contract": None}),
@@ -351,7 +352,7 @@ def test_a_create_answers_the_id_of_the_instance(contract: object) -> None:
         said([7]),
     ],
     ids=["reset", "500", "server_error", "502", "404 page", "400 empty", "409", "page", "truncated JSON", "broken off",
-         "empty", "without id", "id null", "no id", "no, without words", "list"],
+         "half a number", "empty", "without id", "id null", "no id", "no, without words", "list"],
 )  # fmt: skip
 def test_a_create_may_have_worked_after(outcome: Reply) -> None:
     with ScriptedServer(outcome) as cloud, pytest.raises(CreateUnknown) as caught:
@@ -396,6 +397,12 @@ MADE_ALL_THE_SAME = {
     "success of 500": (said(MADE, 500), NoCapacity),
     "busy": (no("", 429, new_contract=7), RateLimited),
     "null success": (said({**MADE, "success": None}), NoCapacity),
+    "nested": (no("invalid_args", 400, "bid is too low", details={"new_contract": 7}), NoCapacity),
+    "a number with a point": (no("invalid_args", 400, new_contract=7.0), NoCapacity),
+    "in a list": (said([{"success": False, "new_contract": 7}], 400), NoCapacity),
+    "as text": (no("invalid_args", 400, 'cannot start: {"new_contract": "7"}'), NoCapacity),
+    "on a page": (Reply(400, '<pre>{"new_contract": 7}</pre>', {"Content-Type": "text/html"}), NoCapacity),
+    "on a page of success": (Reply(200, '<pre>{"new_contract": 7}</pre>', {"Content-Type": "text/html"}), NoCapacity),
 }
 
 
@@ -521,10 +528,10 @@ def test_a_log_that_is_not_uploaded_yet_is_none(status: int) -> None:
 
 
 @pytest.mark.parametrize("reply", [Reply(503), Reply(302), RESET], ids=["503", "302", "reset"])
-def test_a_store_that_is_out_of_order_does_not_quote_its_address(reply: Reply) -> None:
+def test_a_store_that_is_out_of_order_does_not_quote_its_address_where_anyone_could_read_the_log(reply: Reply) -> None:
     with ScriptedServer(reply) as store, pytest.raises(ProviderUnavailable) as caught:
-        client("http://127.0.0.1:9").log_text(f"{store.url}/x.log?signature=secret")
-    assert "secret" not in caught.value.message
+        client("http://127.0.0.1:9").log_text(f"{store.url}/f00d.log?signature=secret")
+    assert not [part for part in ("secret", "f00d") if part in caught.value.message]
 
 
 # The account

@@ -3,9 +3,14 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from email.utils import formatdate
 from typing import Any
 
 import pytest
+from emulated_runpod import until
+from emulated_vast import Caller
+from emulators.container_log import CONTAINER
+from emulators.vast import VastEmulator
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted_server import Reply, ScriptedServer, said
@@ -109,6 +114,51 @@ def test_a_log_that_is_not_uploaded_in_time_is_no_empty_log(script: Script, monk
         list(script.lines())
     assert len(script.server.replies) > 25  # it gave up long before all were asked for
     script.server.replies.clear()
+
+
+def kept(text: str, written: str) -> Reply:
+    """By a store that tells its time, besides the one that every answer has."""
+    return Reply(200, text, {"Content-Type": "text/plain", "Last-Modified": written})
+
+
+def ago(seconds: float) -> str:
+    return formatdate(time.time() - seconds, usegmt=True)
+
+
+def test_what_was_uploaded_before_it_was_asked_for_is_waited_out(script: Script) -> None:
+    script.server.replies.extend(script.reading(*[kept("one\n", ago(9))] * 2, kept("one\ntwo\n", ago(0))))
+    assert list(script.lines()) == ["one", "two"]
+
+
+def test_where_nothing_newer_comes_what_was_uploaded_before_is_shown(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "UPLOAD_S", 0.1)
+    script.server.replies.extend(script.reading(*[kept("its last words\n", ago(3600))] * 50))
+    assert list(script.lines()) == ["its last words"]
+    script.server.replies.clear()
+
+
+@pytest.mark.parametrize("written", ["", "yesterday"])
+def test_a_store_that_does_not_tell_when_it_was_written_is_believed(script: Script, written: str) -> None:
+    script.server.replies.extend(script.reading(kept("one\n", written)))
+    assert list(script.lines()) == ["one"]
+
+
+def test_following_at_an_address_that_shows_the_reading_before_brings_each_line_once() -> None:
+    with VastEmulator(boot_s=0, misbehave=[{"do": "stale-log"}]) as cloud:
+        call = Caller(cloud)
+        id_ = call.rented()
+        until(lambda: call.instance(id_)["actual_status"] == "running")
+        log = cloud.instances.named(id_).log
+        assert log is not None
+        client = VastClient(Secret(cloud.key), cloud.url, Http())
+        told = instance_log(client, str(id_), tail=None, follow=True, stop=lambda: False, poll_s=POLL_S)
+        read = []
+        for line in ("one", "two", "two", "three"):
+            log.add(CONTAINER, line)
+            read.append(next(told))
+    assert read == ["one", "two", "two", "three"]
 
 
 def test_the_log_of_what_is_gone_or_never_was_is_not_found(script: Script) -> None:

@@ -92,6 +92,12 @@ def test_the_price_is_that_of_the_gpus_and_of_the_disk_that_will_be_asked_for(va
     assert offer.disk_usd_per_gib_hour == 0
 
 
+def test_a_machine_that_lost_its_verification_is_no_offer_even_where_unverified_ones_are(vast: Vast) -> None:
+    search = Search(disk_gib=100, options={"verified": False})
+    vast.gives([row(1, 1.0, verification="unverified"), row(2, 0.9, machine_id=2, verification="deverified")])
+    assert [OfferId.parse(offer.offer_id).ask_id for offer in vast.offers(search)] == [1]
+
+
 @pytest.mark.parametrize("total", [0.01, 99.0, None, "free"])
 def test_a_total_that_tells_another_price_changes_nothing(vast: Vast, total: object) -> None:
     offer = vast.gives([row(usd_per_hour=2.0, dph_total=total)]).offer()
@@ -688,6 +694,44 @@ def test_rows_without_what_is_optional_are_offers_and_those_with_words_that_nobo
     market.misbehave({"do": "unknown-enum", "call": "offers"})
     assert offers_in(market, tmp_path, Search(cards=("H100",)))
     assert offers_in(market, tmp_path, Search(cards=("H200",))) == []
+
+
+@pytest.mark.parametrize(
+    ("dropped", "bound"),
+    [
+        (["verified"], {}),
+        (["gpu_name"], {}),
+        (["duration"], {"ttl_s": 86_400}),
+        (["disk_space"], {"disk_gib": 500}),
+        (["cuda_max_good"], {"min_cuda_version": "13.0"}),
+        (["gpu_total_ram"], {"min_gpu_memory_gib": 75}),
+        (["reliability"], {"options": {"reliability": 0.995}}),
+        (["inet_down"], {"options": {"min_inet_down_mbps": 1000}}),
+        (["direct_port_count"], {"options": {"min_direct_ports": 30}}),
+        (["datacenter"], {"options": {"datacenter": True}}),
+        (["geolocation"], {"options": {"regions": ["US"]}}),
+        (["verified", "geolocation"], {"options": {"regions": ["US", "TH"], "reliability": 0}}),
+    ],
+)
+def test_a_filter_that_the_cloud_drops_without_a_word_lets_nothing_through(
+    market: VastEmulator, tmp_path: Path, dropped: list[str], bound: dict[str, Any]
+) -> None:
+    search = replace(Search(disk_gib=20, cards=("H100", "L40S", "RTX-5090")), **bound)
+    wanted = offers_in(market, tmp_path / "wanted", search)
+    market.misbehave({"do": "filters-ignored", "fields": dropped})
+    asked_before = len(market.requests)
+    assert offers_in(market, tmp_path / "dropped", search) == wanted
+    assert len(client_of(market).search(market.requests[asked_before].json())) > len(wanted) > 0
+
+
+def test_a_cloud_that_drops_every_filter_lets_nothing_through(market: VastEmulator, tmp_path: Path) -> None:
+    market.misbehave({"do": "filters-ignored"})
+    assert offers_in(market, tmp_path / "one", Search(cards=("H100",))) == []
+    found = offers_in(market, tmp_path / "all", Search(disk_gib=100))
+    assert found
+    asks = {ask.id: ask.machine for ask in market.asks}
+    hosts = [asks[OfferId.parse(offer.offer_id).ask_id] for offer in found]
+    assert all(host.verification == "verified" and host.ports and host.reliability >= 0.97 for host in hosts)
 
 
 # What ranks them

@@ -138,11 +138,12 @@ def test_an_ask_that_is_gone_by_its_number_is_found_by_its_machine(
     assert len(creates(cloud)) == 2
 
 
-def test_an_ask_of_long_ago_is_looked_up_before_it_is_rented(
-    cloud: VastEmulator, vast: VastProvider, offer: Offer
+@pytest.mark.parametrize("age", [timedelta(minutes=1), -timedelta(hours=1)], ids=["a minute", "a clock set back"])
+def test_an_ask_of_another_time_is_looked_up_before_it_is_rented(
+    cloud: VastEmulator, vast: VastProvider, offer: Offer, age: timedelta
 ) -> None:
     cloud.change_ids()
-    vast.launch(request_of(aged(offer)))
+    vast.launch(request_of(replace(offer, prices_as_of=datetime.now(UTC) - age)))
     assert len(creates(cloud)) == 1
 
 
@@ -373,6 +374,12 @@ def test_the_doctor_tells_the_key_the_credit_and_what_a_search_finds(vast: VastP
     assert (balance.ok, balance.message) == (True, "100.00 USD left")
     assert search.ok
     assert re.match(r"\d+ offers, from 0\.\d+ USD/h \(", search.message)
+
+
+def test_the_doctor_tells_where_the_key_is_from_when_the_variable_is_blank(cloud: VastEmulator, tmp_path: Path) -> None:
+    (tmp_path / ".vast_api_key").write_text(cloud.key)
+    key, *_ = provider_at(cloud, tmp_path, VAST_API_KEY=" ", HOME=str(tmp_path)).check()
+    assert (key.ok, key.message) == (True, "the key of Vast.ai's own tools: accepted")
 
 
 def test_the_doctor_tells_a_key_that_is_refused(cloud: VastEmulator, tmp_path: Path) -> None:

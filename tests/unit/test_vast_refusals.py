@@ -107,7 +107,13 @@ KNOWN: dict[str, tuple[str, int, str, type[ProviderError]]] = {
         said("invalid_args", "error 400/3467: Invalid args: 'disk' is required"),
         InvalidRequest,
     ),
-    "a price that is wrong": ("create", 400, said("invalid_price"), InvalidRequest),
+    "a bid that is wrong for this offer": ("create", 400, said("invalid_price"), NoCapacity),
+    "an ask whose number is none any more": (
+        "create",
+        400,
+        said("invalid_args", "error 400/3467: Invalid args: 'id' is required and must be a valid offer ID"),
+        AskGone,
+    ),
     "an ask for virtual machines": ("create", 400, said("no_ssh_key_for_vm"), InvalidRequest),
     "an environment that is text": (
         "create",

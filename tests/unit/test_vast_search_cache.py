@@ -129,3 +129,9 @@ def test_what_was_found_before_the_quota_was_exceeded_stays(cache: SearchCache) 
     cache.put(QUERY, ROWS, NOON)
     cache.remember_quota(NOON + timedelta(hours=12))
     assert cache.get(QUERY) == (ROWS, NOON)
+
+
+def test_a_quota_of_a_clock_that_was_wrong_forbids_nothing(cache: SearchCache, clock: Clock) -> None:
+    cache.remember_quota(NOON + timedelta(hours=12))
+    clock.now = NOON - timedelta(days=300)
+    assert cache.quota_until() is None

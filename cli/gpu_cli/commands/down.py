@@ -29,7 +29,7 @@ def down(
     from gpu_cli.units import format_usd
 
     with open_here() as fleet:
-        chosen, gone_before = _chosen(fleet, names or [], everything)
+        chosen, gone_before = _chosen(fleet, [] if everything else names or [], everything)
         ended = _end_all(fleet, chosen)
         documents = [deployment_with_stops(fleet, deployment) for deployment in ended]
     messages = [f"{one.name} is gone; it cost {format_usd(one.spent_usd(one.ended_at or 0.0))}" for one in ended]
@@ -39,12 +39,15 @@ def down(
 
 def _chosen(fleet: "Fleet", names: Sequence[str], everything: bool) -> tuple[Sequence["Deployment"], Sequence[str]]:
     """What is to be ended, and the names of what has ended before. Raises UserError for a name that never was."""
+    from gpu_cli.fleet.replace import call_off
+
     live = fleet.store.live()
-    if everything or (not names and len(live) < 2):
-        return live, []
-    if not names:
+    if len(live) > 1 and not (names or everything):
         running = ", ".join(deployment.name for deployment in live)
         raise UserError(Exit.BAD_INPUT, "which-one", f"several are running: {running}", hint="name them, or say --all")
+    call_off(fleet, names)  # before the last look at the record: a replacement that is not there by then never will be
+    if not names:
+        return fleet.store.live(), []
     chosen = {name: _find(fleet, name) for name in dict.fromkeys(names)}
     return [one for one in chosen.values() if one], [name for name, one in chosen.items() if not one]
 

@@ -1,8 +1,10 @@
 """`gpu run`: a command with an endpoint of its own, for as long as the command lasts."""
 
+import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from gpu_cli.fleet.launch import Wanted
 
 COMMAND_GRACE_S = 10.0
+GUARD_POLL_S = 2.0
 
 
 def run(
@@ -98,10 +101,11 @@ def _run_command(fleet: "Fleet", deployment: "Deployment", command: list[str]) -
     """Its exit status, 128 + N when signal N ended it. An interrupt is passed on and waited for."""
     from gpu_cli.commands.here import need_endpoint, openai_variables
 
-    variables = openai_variables(fleet, need_endpoint(fleet, deployment))
-    process = subprocess.Popen(command, env={**os.environ, **variables})
+    deployment = need_endpoint(fleet, deployment)
+    variables = openai_variables(fleet, deployment)
+    process = subprocess.Popen(command, env={**os.environ, **_unproxied(deployment, os.environ), **variables})
     try:
-        status = process.wait()
+        status = _waited_for(fleet, deployment, process)
     except KeyboardInterrupt:
         process.terminate()
         try:
@@ -111,3 +115,26 @@ def _run_command(fleet: "Fleet", deployment: "Deployment", command: list[str]) -
             process.wait()
         raise
     return status if status >= 0 else 128 - status
+
+
+def _waited_for(fleet: "Fleet", deployment: "Deployment", process: "subprocess.Popen[bytes]") -> int:
+    """Its status. A guard that dies meanwhile gets a successor: the command may be talking through its forwarder."""
+    from gpu_cli.fleet.guard_process import ensure_guard, guard_lives
+    from gpu_cli.fleet.store import StoreCorrupt
+
+    while True:
+        try:
+            return process.wait(GUARD_POLL_S)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(UserError, StoreCorrupt):  # the command goes on all the same
+                if not guard_lives(fleet.paths) and fleet.store.get(deployment.resource_name).is_live:
+                    ensure_guard(fleet)
+
+
+def _unproxied(deployment: "Deployment", environ: Mapping[str, str]) -> dict[str, str]:
+    """What keeps clients from asking a proxy for what is on this machine: it would see the key and all prompts."""
+    if not deployment.base_url.startswith("http://127.0.0.1:"):
+        return {}
+    excepted = environ.get("no_proxy") or environ.get("NO_PROXY")
+    value = ",".join(filter(None, (excepted, "127.0.0.1")))
+    return {"no_proxy": value, "NO_PROXY": value}

@@ -6,6 +6,7 @@ in the handshake, to hold the deployment's own certificate.
 
 import asyncio
 import contextlib
+import json
 import os
 import resource
 import socket
@@ -33,13 +34,13 @@ MOST_FILES = 65536
 class Forwarder:
     """One deployment's: a listener on loopback, and the connections that it carries. Used in one event loop."""
 
-    def __init__(self, name: str, certificate: Path, listener: socket.socket) -> None:
+    def __init__(self, name: str, pinned: ssl.SSLContext, listener: socket.socket) -> None:
         self.endpoint = ""
         """Where new connections go; it may move."""
         self.port: int = listener.getsockname()[1]
         self._name = name
         self._listener = listener
-        self._context = pinned_context(certificate)
+        self._context = pinned
         self._server: asyncio.Server | None = None
         self._carried: set[asyncio.Task[None]] = set()
 
@@ -141,10 +142,11 @@ async def _hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 def _bad_gateway(why: str) -> bytes:
-    body = f"{why}\n".encode()
+    """In the form of the OpenAI API, whose clients show the message of no other."""
+    body = json.dumps({"error": {"message": why, "type": "bad_gateway", "param": None, "code": 502}}).encode()
     head = (
         "HTTP/1.1 502 Bad Gateway",
-        "Content-Type: text/plain; charset=utf-8",
+        "Content-Type: application/json",
         f"Content-Length: {len(body)}",
         "Connection: close",
     )
@@ -184,7 +186,7 @@ class Forwarders:
         Raises OSError when no port is free or the certificate cannot be read.
         """
         if name not in self._standing:
-            forwarder = Forwarder(name, certificate, _listener(port))
+            forwarder = Forwarder(name, pinned_context(certificate), _listener(port))
             self._run(forwarder.listen())
             self._standing[name] = forwarder
         self._standing[name].endpoint = endpoint

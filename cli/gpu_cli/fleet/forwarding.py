@@ -25,19 +25,27 @@ class Forwarding:
         return self._forwarders is not None and self._forwarders.carry
 
     def stand(self, deployment: Deployment) -> None:
-        """Forward to it if that is how it is reached, on the port of before if possible; the port goes on record."""
+        """Forward to it if that is how it is reached; the port goes on record.
+
+        If possible it is the one of before, or that of the last of its name: that one's base_url then works again.
+        """
         if deployment.link is not Link.TLS or not deployment.endpoint:
             return
-        name, wanted = deployment.resource_name, deployment.local_port
+        name, known = deployment.resource_name, deployment.local_port
         certificate = self._fleet.certificates.path(name)
-        if not certificate.is_file():  # it was launched from another machine
+        wanted = known or self._last_port(deployment.name)
+        try:
+            port = self._started().stand(name, deployment.endpoint, certificate, wanted)
+        except FileNotFoundError:  # it was launched from another machine, or has just ended
             return
-        port = self._started().stand(name, deployment.endpoint, certificate, wanted)
-        if port == wanted:
+        if port == known:
             return
         self._fleet.store.update(name, local_port=port)
-        if wanted is not None:
-            print_message(f"{name}: its port {wanted} is taken by another program: its base_url has port {port} now")
+        if known is not None:
+            print_message(f"{name}: its port {known} is taken by another program: its base_url has port {port} now")
+
+    def _last_port(self, name: str) -> int | None:
+        return next((one.local_port for one in self._fleet.store.ended() if one.name == name and one.local_port), None)
 
     def _started(self) -> "Forwarders":
         if self._forwarders is None:

@@ -26,7 +26,7 @@ from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.forwarding import Forwarding
 from gpu_cli.fleet.guard_process import lock_path, version_path
 from gpu_cli.fleet.link import client_for
-from gpu_cli.fleet.reconcile import look, why_end
+from gpu_cli.fleet.reconcile import look, why_end, why_not_booting
 from gpu_cli.fleet.recover import open_fleet
 from gpu_cli.fleet.replace import replace_lost
 from gpu_cli.fleet.stops import GUARD_GRACE_S, ends_at_latest, idle_for_s
@@ -50,24 +50,29 @@ WORKERS = 8
 class Guard:
     """One turn after the other over everything that lives; slow work goes to threads, one a deployment."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, stop: Event) -> None:
         self._fleet = fleet
+        self._stop = stop
         self._clients: dict[tuple[str, str], EngineClient] = {}
         """By resource name and endpoint, which a restart may move."""
         self._busy: dict[str, Future[None]] = {}
         self._due_at: dict[str, float] = {}
+        self._looks: Counter[str] = Counter()
         self._pool = ThreadPoolExecutor(WORKERS)
         self._forwarding = Forwarding(fleet)
 
     def turn(self) -> bool:
-        """Look at everything once. False when nothing lives."""
+        """Look at everything once, or at some of it when told to stop. False when nothing lives."""
         live = self.forward()
         self._forget_ended(live)
         neighbours = Counter(deployment.provider for deployment in live)
         for deployment in live:
+            if self._stop.is_set():
+                break
             if deployment.resource_name not in self._busy and self._is_due(deployment, neighbours[deployment.provider]):
                 with _logged(deployment.resource_name):
                     self._attend(deployment)
+                self.forward()  # clouds and engines may take their time, and clients wait for their port
         return bool(live)
 
     def forward(self) -> Sequence[Deployment]:
@@ -110,12 +115,22 @@ class Guard:
         return True
 
     def _attend(self, deployment: Deployment) -> None:
-        deployment, resource = look(self._fleet, deployment)
-        reason = why_end(self._fleet, deployment, resource) or self._why_idle(deployment)
+        """A cloud is asked one thing at a time; of a start that nobody watches also how its host comes on."""
+        detached = self._is_detached_start(deployment)
+        self._looks[deployment.resource_name] += 1
+        if detached and self._looks[deployment.resource_name] % 2 == 0:
+            reason = why_not_booting(self._fleet, deployment)
+        else:
+            deployment, resource = look(self._fleet, deployment)
+            reason = why_end(self._fleet, deployment, resource) or self._why_idle(deployment)
         if reason:
             self._end(deployment, reason)
-        elif deployment.state in STARTING and not deployment.tied:
+        elif detached and deployment.is_live:
             self._see_through(deployment)
+
+    def _is_detached_start(self, deployment: Deployment) -> bool:
+        starting = deployment.state in STARTING and not deployment.tied and deployment.resource_id != ""
+        return starting and not is_held(self._fleet.launch_lock_path(deployment.name))
 
     def _why_idle(self, deployment: Deployment) -> str:
         """`idle` when a fresh look says that there has been no work for too long. No answer is not idleness."""
@@ -146,12 +161,8 @@ class Guard:
         """A detached start: the rest of the way is short once it answers."""
         from gpu_cli.fleet.start import watch_start  # slow to import, and `gpu up` waits for the guard's start
 
-        if is_held(self._fleet.launch_lock_path(deployment.name)) or not self._client(deployment).is_healthy():
-            return
-        self._start(
-            deployment,
-            lambda fleet: _done(watch_start(fleet, deployment, Silent(), tied=False)),
-        )
+        if self._client(deployment).is_healthy():
+            self._start(deployment, lambda fleet: _done(watch_start(fleet, deployment, Silent(), tied=False)))
 
     def _start(self, deployment: Deployment, work: Callable[[Fleet], None]) -> None:
         """In a thread with a store connection of its own."""
@@ -180,6 +191,7 @@ class Guard:
             self._clients.pop(known_as).__exit__()
         names = {deployment.resource_name for deployment in live}
         self._due_at = {name: due_at for name, due_at in self._due_at.items() if name in names}
+        self._looks = Counter({name: looks for name, looks in self._looks.items() if name in names})
 
 
 def run(fleet: Fleet, stop: Event) -> None:
@@ -188,7 +200,7 @@ def run(fleet: Fleet, stop: Event) -> None:
     if not _acquire(lock, fleet.clock):
         return
     version_path(fleet.paths).unlink(missing_ok=True)  # of the guard before
-    with closing(Guard(fleet)) as guard:
+    with closing(Guard(fleet, stop)) as guard:
         with _logged("guard"):
             guard.forward()
         # Whoever reads this finds the ports on record open.

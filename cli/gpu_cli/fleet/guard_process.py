@@ -112,10 +112,12 @@ def _running_version(paths: Paths) -> str:
 
 
 def _recorded(paths: Paths) -> tuple[int, str]:
-    """The pid and version of the guard that last started; (0, "") when it has not written them yet."""
+    """The pid and version of the guard; (0, "") when it has not written them yet, also over those of a dead one."""
+    import psutil
+
     try:
         pid, version = version_path(paths).read_text().split()
-        return int(pid), version
+        return (int(pid), version) if psutil.pid_exists(int(pid)) else (0, "")
     except (OSError, ValueError):
         return 0, ""
 

@@ -172,7 +172,8 @@ class _Watch:
         patience_s = self._start.boot_deadline_s if self._booting else NO_PROGRESS_S
         if now - self._moved_at < patience_s:
             return
-        if self._booting and self.read():  # it prints, and so it runs, whatever the cloud says
+        # It prints, and so it runs, whatever the cloud says; where it cannot be reached that is no help.
+        if self._booting and self._start.connection.client and self.read():
             self._booting, self._moved_at = False, now
             return
         waited = format_duration(round(patience_s))

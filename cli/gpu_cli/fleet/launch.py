@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from gpu_cli.config.settings import Limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
+from gpu_cli.fleet.attempts import Attempt, is_hopeless, nothing_launched
 from gpu_cli.fleet.balance import warn_of_balance
 from gpu_cli.fleet.create import create
 from gpu_cli.fleet.deployment import Deployment, State
@@ -24,26 +25,10 @@ from gpu_cli.recipe.schema import Recipe
 from gpu_cli.ui.progress import Progress
 from gpu_cli.units import format_duration, format_usd
 from gpu_providers.base import Kind, LaunchRequest, Link, Offer, Provider, Resource
-from gpu_providers.errors import (
-    AuthError,
-    CommandCrashed,
-    CreateUnknown,
-    HostFailed,
-    InsufficientFunds,
-    InvalidRequest,
-    NoCapacity,
-    ProviderError,
-    ProviderUnavailable,
-    QuotaExceeded,
-    RateLimited,
-)
+from gpu_providers.errors import CreateUnknown, InvalidRequest, NoCapacity, ProviderError
 
 SHORTEST_BUDGET_S = 300.0
 """A budget that lasts less than this pays for a start and nothing else."""
-MOST_HOSTS = 3
-"""When so many hosts did not come up, it is not the hosts; and each of them is paid for."""
-MOST_SILENCES = 2
-"""When a cloud did not answer so often, its other offers will not be answered either."""
 
 
 @dataclass(frozen=True)
@@ -63,19 +48,6 @@ class Wanted:
     """By its endpoint's own URL, even where that is plain HTTP over the internet."""
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """A candidate that did not work out."""
-
-    offer: Offer
-    error: ProviderError
-
-    @property
-    def was_launched(self) -> bool:
-        """It was made, and did not come up."""
-        return isinstance(self.error, HostFailed | CommandCrashed)
-
-
 def launch(fleet: Fleet, wanted: Wanted, candidates: Sequence[Candidate], progress: Progress) -> Deployment:
     """The first candidate that can be launched, healthy (or just launched, without `wait`).
 
@@ -87,7 +59,7 @@ def launch(fleet: Fleet, wanted: Wanted, candidates: Sequence[Candidate], progre
     _warn_of_bare(fleet, wanted, candidates, progress)
     failed: list[Attempt] = []
     for candidate in candidates:
-        if _is_hopeless(candidate.offer.provider, failed):
+        if is_hopeless(candidate.offer.provider, failed):
             continue
         try:
             _check_host(fleet, candidate.offer)
@@ -98,16 +70,7 @@ def launch(fleet: Fleet, wanted: Wanted, candidates: Sequence[Candidate], progre
             failed.append(Attempt(candidate.offer, error))
             if not failed[-1].was_launched:  # else its end was told, and why
                 progress.note(f"{candidate.offer.offer_id}: {error.message}")
-    raise _nothing_launched(failed)
-
-
-def _is_hopeless(provider: str, failed: Sequence[Attempt]) -> bool:
-    """Whether another offer of this provider would end as those before."""
-    errors = [attempt.error for attempt in failed if attempt.offer.provider == provider]
-    silent = [error for error in errors if isinstance(error, ProviderUnavailable | RateLimited | CreateUnknown)]
-    hosts = [attempt for attempt in failed if attempt.was_launched]
-    refused = any(isinstance(error, AuthError | InsufficientFunds | QuotaExceeded) for error in errors)
-    return refused or len(silent) >= MOST_SILENCES or len(hosts) >= MOST_HOSTS
+    raise nothing_launched(failed)
 
 
 def check_name_free(fleet: Fleet, name: str) -> None:
@@ -156,11 +119,16 @@ def _launch_one(fleet: Fleet, wanted: Wanted, candidate: Candidate, progress: Pr
 
 
 def _keep_recipe(fleet: Fleet, wanted: Wanted, offer: Offer, deployment: Deployment) -> None:
-    """Of what can be taken back, before it can be."""
-    if not offer.interruptible:
-        return
+    """Of what can be taken back, before it can be.
+
+    Raises UserError for a replacement that was called off (`replace.call_off`) before it was on record.
+    """
     kept, limits = spot_recipes(fleet), wanted.limits
     lost = kept.terms_beside(wanted.recipe.path)
+    if kept.is_of_lost(wanted.recipe.path) and not lost:
+        raise UserError(Exit.LAUNCH_FAILED, "not-wanted", f"{wanted.name} is not wanted any more")
+    if not offer.interruptible:
+        return
     replacements = lost.replacements + 1 if lost else 0
     terms = Terms(limits.max_price_usd_per_hour, limits.boot_deadline_s, replacements)
     kept.keep(deployment.resource_name, wanted.recipe, terms)
@@ -274,23 +242,3 @@ def _price(deployment: Deployment, resource: Resource) -> float:
     if deployment.kind is Kind.SERVERLESS:
         return deployment.price_usd_per_hour
     return resource.price_usd_per_hour
-
-
-def _nothing_launched(failed: Sequence[Attempt]) -> UserError:
-    by_message: dict[str, list[str]] = {}
-    for attempt in failed:
-        by_message.setdefault(attempt.error.message, []).append(attempt.offer.offer_id)
-    tried = "; ".join(f"{_in_short(offer_ids)}: {message}" for message, offer_ids in by_message.items())
-    hints = dict.fromkeys(attempt.error.hint for attempt in failed if attempt.error.hint)
-    return UserError(_exit_of(failed), "not-launched", f"nothing could be launched: {tried}", hint="; ".join(hints))
-
-
-def _in_short(offer_ids: Sequence[str]) -> str:
-    first, *others = offer_ids
-    return f"{first} and {len(others)} more" if others else first
-
-
-def _exit_of(failed: Sequence[Attempt]) -> Exit:
-    if all(isinstance(attempt.error, AuthError | InsufficientFunds) for attempt in failed):
-        return Exit.CREDENTIALS
-    return Exit.NEVER_HEALTHY if any(attempt.was_launched for attempt in failed) else Exit.LAUNCH_FAILED

@@ -1,6 +1,7 @@
 """Bringing the store in line with the truth, which is what the clouds say, and ending what has to end."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from gpu_cli.fleet.deployment import ABANDONED, BROKEN, ENDED_OUTSIDE, ORDERLY_ENDS, STARTING, Deployment, State
 from gpu_cli.fleet.engine_log import diagnose, last_words
@@ -15,7 +16,7 @@ from gpu_cli.fleet.teardown import finish, recognised, tear_down
 from gpu_cli.fleet.visible import visible_at
 from gpu_cli.locks import is_held
 from gpu_providers.base import Kind, Resource, ResourceState
-from gpu_providers.errors import NotFound, ProviderError
+from gpu_providers.errors import HostFailed, InvalidRequest, NotFound, ProviderError
 
 _STOPPED = "terminated"
 """The supervisor's reason when it was told to stop: whoever told it knows why."""
@@ -59,8 +60,12 @@ def look(fleet: Fleet, deployment: Deployment) -> tuple[Deployment, Resource | N
 
 
 def _learnt(fleet: Fleet, deployment: Deployment, resource: Resource) -> Deployment:
-    """With what the cloud has told meanwhile: where it is and serves, and what the workers of an endpoint have cost."""
-    told = {"region": resource.region, "endpoint": reached_at(deployment.link, resource.endpoint)}
+    """With what the cloud has told meanwhile: where it is and serves, what it charges for what runs, and what the
+    workers of an endpoint have cost.
+    """
+    told: dict[str, Any] = {"region": resource.region, "endpoint": reached_at(deployment.link, resource.endpoint)}
+    if resource.state is ResourceState.RUNNING and deployment.kind is not Kind.SERVERLESS:
+        told["price_usd_per_hour"] = resource.price_usd_per_hour or deployment.price_usd_per_hour
     if news := {name: value for name, value in told.items() if value not in ("", getattr(deployment, name))}:
         deployment = fleet.store.update(deployment.resource_name, **news)
     if deployment.kind is not Kind.SERVERLESS:
@@ -87,6 +92,20 @@ def why_end(fleet: Fleet, deployment: Deployment, resource: Resource | None) -> 
         return _why_broken(fleet, deployment, resource)
     if deployment.state in STARTING and now >= deployment.start_deadline_at + GUARD_GRACE_S:
         return "start-deadline"
+    return ""
+
+
+def why_not_booting(fleet: Fleet, deployment: Deployment) -> str:
+    """Why a start that nobody watches will come to nothing, in the cloud's own words; empty while it may."""
+    try:
+        fleet.provider(deployment.provider).boot(deployment.resource_id)
+    except HostFailed as error:
+        avoid_host_of(fleet, deployment, error.message)
+        return error.message
+    except InvalidRequest as error:
+        return error.message
+    except ProviderError:
+        pass
     return ""
 
 

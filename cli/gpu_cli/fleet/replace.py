@@ -1,7 +1,9 @@
 """Another deployment in the place of one that its cloud took back (`spot: true`, `when_lost: replace`)."""
 
+import contextlib
 import subprocess
 import sys
+from collections.abc import Collection
 
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
@@ -33,6 +35,17 @@ def replace_lost(fleet: Fleet, ended: Deployment) -> str:
         return f"{ended.name} is not replaced: {why_not}"
     _start(fleet, [str(recipe_path), *_flags(fleet, ended, terms)])
     return f"{ended.name} is being replaced ({terms.replacements + 1} of at most {MOST_REPLACEMENTS})"
+
+
+def call_off(fleet: Fleet, names: Collection[str]) -> None:
+    """Let none come in the place of those of these names that are lost (without names: of any), even where its launch
+    is under way. Trouble with the disk keeps nobody from ending the rest.
+    """
+    kept = spot_recipes(fleet)
+    for lost in fleet.store.ended():
+        if not names or lost.name in names or lost.resource_name in names:
+            with contextlib.suppress(OSError):
+                kept.forget(lost.resource_name)
 
 
 def _why_not(fleet: Fleet, ended: Deployment, terms: Terms, when_lost: str) -> str:

@@ -41,9 +41,13 @@ class SpotRecipes(PrivateFiles):
         """Where its recipe is, or would be."""
         return self.path(f"{resource_name}.yaml")
 
+    def is_of_lost(self, recipe: Path) -> bool:
+        """Whether it is, or was, kept here: then what is launched from it comes in the place of one that was lost."""
+        return recipe.is_relative_to(self._folder)
+
     def terms_beside(self, recipe: Path) -> Terms | None:
         """The terms of a recipe that is kept here; None for any other."""
-        if not (recipe.is_relative_to(self._folder) and _terms_path(recipe).is_file()):
+        if not (self.is_of_lost(recipe) and _terms_path(recipe).is_file()):
             return None
         return Terms(**json.loads(_terms_path(recipe).read_text()))
 
@@ -53,7 +57,7 @@ class SpotRecipes(PrivateFiles):
 
     def forget_recipe(self, recipe: Path) -> None:
         """Remove a recipe that is kept here, with its terms; any other stays."""
-        if recipe.is_relative_to(self._folder):
+        if self.is_of_lost(recipe):
             recipe.unlink(missing_ok=True)
             _terms_path(recipe).unlink(missing_ok=True)
 

@@ -49,9 +49,11 @@ def tear_down(fleet: Fleet, deployment: Deployment, reason: str) -> Deployment:
 def end_on_request(fleet: Fleet, deployment: Deployment) -> Deployment:
     """`gpu down`: like `tear_down`, and a launch that another process has under way is told and waited for.
 
-    Its create may be on its way to the cloud, which would say until then that there is nothing.
+    Its create may be on its way to the cloud, which would say until then that there is nothing. One that its cloud is
+    taking back is not replaced.
     """
-    with contextlib.suppress(UserError, StoreCorrupt):  # `tear_down` ends it all the same, and then says so
+    with contextlib.suppress(UserError, StoreCorrupt, OSError):  # `tear_down` ends it all the same, and then says so
+        spot_recipes(fleet).forget(deployment.resource_name)
         deployment = _begin(fleet, deployment, ON_REQUEST)
     give_up_at = fleet.clock.now() + LAUNCHER_DEADLINE_S
     while not deployment.resource_id and is_held(fleet.launch_lock_path(deployment.name)):

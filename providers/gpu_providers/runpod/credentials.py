@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gpu_providers.api_keys import as_key
 from gpu_providers.base import Secret
-from gpu_providers.errors import AuthError, NoCredentials
+from gpu_providers.errors import AuthError
 
 VARIABLE = "RUNPOD_API_KEY"
 CONFIG = Path(".runpod", "config.toml")
@@ -17,11 +18,7 @@ HINT = f"set {VARIABLE}; a key is made at https://www.runpod.io/console/user/set
 def api_key(environ: Mapping[str, str]) -> Secret:
     """Raises NoCredentials when there is none, AuthError when it cannot be one; both name the variable."""
     found = environ.get(VARIABLE, "").strip() or _from_file(environ)
-    if not found:
-        raise NoCredentials("there is no API key for RunPod", hint=HINT)
-    if not (found.isascii() and found.isprintable() and " " not in found):
-        raise AuthError("the API key for RunPod holds characters that no key has", hint=HINT)
-    return Secret(found)
+    return as_key(found, "RunPod", hint=HINT)
 
 
 def _from_file(environ: Mapping[str, str]) -> str:

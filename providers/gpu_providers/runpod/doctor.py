@@ -16,7 +16,7 @@ def checks(environ: Mapping[str, str], connect: Callable[[], RunPodClient]) -> I
 
     No key is no trouble: the cloud is not used.
     """
-    where = credentials.VARIABLE if environ.get(credentials.VARIABLE) else f"~/{credentials.CONFIG}"
+    where = credentials.VARIABLE if environ.get(credentials.VARIABLE, "").strip() else f"~/{credentials.CONFIG}"
     try:
         client = connect()
         client.pods()

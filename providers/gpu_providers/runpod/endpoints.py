@@ -16,6 +16,7 @@ from typing import Any
 
 from gpu_providers.base import Boot, LaunchRequest, Resource, ResourceState, Volume
 from gpu_providers.errors import CommandCrashed, HostFailed, InvalidRequest, NoCapacity, NotFound, ProviderError
+from gpu_providers.names import check_name
 from gpu_providers.runpod import boot, marks, names, pod_answers, pods
 from gpu_providers.runpod.client import RunPodClient
 from gpu_providers.runpod.log_lines import LogQuery
@@ -44,7 +45,7 @@ class Endpoints:
 
     def launch(self, request: LaunchRequest, options: Options, volume: Volume | None) -> Resource:
         """Make an endpoint; nothing runs until it is asked, unless the recipe keeps workers up."""
-        pods.check_name(request.name)
+        check_name(request.name)
         sold = names.OfferId.parse(request.offer.offer_id)
         pool = names.pool_of(sold.gpu_id, self.client.gpus(product="SERVERLESS", count=sold.gpu_count))
         if pool is None:

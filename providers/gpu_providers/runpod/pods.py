@@ -2,14 +2,14 @@
 
 import contextlib
 import json
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gpu_providers.base import RESOURCE_PREFIX, Boot, LaunchRequest, Resource, ResourceState, Volume
+from gpu_providers.base import Boot, LaunchRequest, Resource, ResourceState, Volume
 from gpu_providers.errors import InvalidRequest, ProviderError
+from gpu_providers.names import check_name
 from gpu_providers.runpod import boot, marks
 from gpu_providers.runpod.client import RunPodClient
 from gpu_providers.runpod.log_lines import LogQuery
@@ -21,7 +21,6 @@ from gpu_providers.runpod.urls import Urls
 from gpu_providers.runpod.volumes import VOLUME_PATH
 from gpu_providers.values import Json, text
 
-_NAME = re.compile(re.escape(RESOURCE_PREFIX) + r"[A-Za-z0-9][A-Za-z0-9-]{0,55}")
 _MOST_VARIABLES = 50
 """docs.runpod.io, pods/templates/environment-variables."""
 _MOST_BYTES = 100_000
@@ -126,15 +125,6 @@ def _commands(request: LaunchRequest) -> list[dict[str, Any]]:
         return [{"args": shlex.join(command)}]
     arrays = {"entrypoint": entrypoint, "cmd": command}
     return [arrays, {"args": json.dumps(arrays)}, {"args": shlex.join([*entrypoint, *command])}]
-
-
-def check_name(name: str) -> None:
-    """Raises InvalidRequest for a name that RunPod, or we, could not take."""
-    if not _NAME.fullmatch(name):
-        raise InvalidRequest(
-            f"{name!r} cannot be the name of what is launched",
-            hint=f"it begins with {RESOURCE_PREFIX} and has up to 60 letters, digits and dashes",
-        )
 
 
 def check_limits(body: Json) -> None:

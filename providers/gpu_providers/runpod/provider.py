@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from hashlib import sha256
 
+from gpu_providers.api_keys import fingerprint
 from gpu_providers.base import (
     Boot,
     Bucket,
@@ -129,7 +129,7 @@ class RunPodProvider(Provider, VolumeStore):
 
     def account(self) -> str:
         """A fingerprint of the key: the API does not say whose it is."""
-        return sha256(api_key(self.context.environ).reveal().encode()).hexdigest()[:12]
+        return fingerprint(api_key(self.context.environ))
 
     def first_byte_limit_s(self, kind: Kind) -> float | None:
         return _FIRST_BYTE_S.get(kind)

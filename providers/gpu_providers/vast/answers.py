@@ -1,6 +1,7 @@
 """What Vast.ai's answers hold. One that does not say what was asked for is none: what it lacks would pass for gone."""
 
 import re
+from email.utils import parsedate_to_datetime
 
 from gpu_providers.errors import ProviderUnavailable
 from gpu_providers.http import Answer
@@ -9,6 +10,7 @@ from gpu_providers.vast.refusals import TRY_LATER
 
 PAGE = 25
 """Instances on a page of the list: the most that the API gives."""
+_CONTRACT = re.compile(r"\bnew_contract\b[^\w-]{1,8}([1-9][0-9]{0,17})(?:\.0)?(?=[^\w.])", re.ASCII)
 
 
 def has_failed(document: Json) -> bool:
@@ -17,13 +19,27 @@ def has_failed(document: Json) -> bool:
 
 
 def contract_of(answer: Answer) -> int | None:
-    """The id of the instance that it names, whatever else it says."""
+    """The id of the instance that it names, whatever else it says and in whatever form; None for half a number, too."""
+    named = _CONTRACT.search(answer.text)
+    return int(named[1]) if named else None
+
+
+def has_made(answer: Answer) -> bool:
+    """Whether a create says itself that it went well."""
     try:
         document = answer.json()
     except ProviderUnavailable:
-        return None
-    named = str(document.get("new_contract")) if isinstance(document, dict) else ""
-    return int(named) if re.fullmatch(r"[0-9]{1,18}", named) else None
+        return False
+    return answer.is_success and isinstance(document, dict) and not has_failed(document)
+
+
+def written_ago_s(answer: Answer) -> float:
+    """How old the file in it is, in whole seconds of the clock of whoever keeps it; 0 where the answer does not say."""
+    try:
+        now, written = (parsedate_to_datetime(answer.headers[name]) for name in ("date", "last-modified"))
+        return (now - written).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return 0.0
 
 
 def the_one(answer: Json, instance_id: int | str) -> Json | None:

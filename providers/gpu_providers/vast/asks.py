@@ -34,12 +34,17 @@ class Ask:
 
 
 def read_ask(row: Json, *, spot: bool) -> Ask | None:
-    """None for a row that does not say what it is or all that it costs, and for a card that our catalogue lacks."""
+    """None for a row that does not say what it is or all that it costs, and for a card that our catalogue lacks.
+
+    Nor for a machine that lost Vast.ai's word for it, which is worse than never to have had it.
+    """
     ask_id, machine_id, count = (_whole(row, name) for name in ("id", "machine_id", "num_gpus"))
     gpu = from_vast(text(row, "gpu_name"), number(row.get("gpu_ram")))
     compute = _price(row, "min_bid" if spot else "dph_base")
     disk, traffic = _price(row, "storage_cost"), _price(row, "inet_down_cost")
     if not ask_id or not machine_id or not count or not gpu or not compute or disk is None or traffic is None:
+        return None
+    if text(row, "verification") == "deverified":
         return None
     return Ask(
         ask_id=ask_id,

@@ -11,6 +11,7 @@ from gpu_providers.base import Boot, ResourceState
 from gpu_providers.errors import CommandCrashed, HostFailed, InvalidRequest
 from gpu_providers.values import Json, number, text
 from gpu_providers.vast.instance_answers import DISK_GB, endpoint, is_silent, labels_of, state
+from gpu_providers.vast.refusals import masked
 
 _SPARE_GB = 1.0
 """By which a disk may read as smaller than it was asked for."""
@@ -38,6 +39,7 @@ _FATAL = (
         "its registry does not have the image, or does not give it to us",
         "check the engine's version in the recipe",
     ),
+    _row(r"nvidia\S* executable file not found", HostFailed, "this host has no NVIDIA container runtime"),
     _row(r"executable file not found", InvalidRequest, "the image has no such program"),
     _row(
         r"unsatisfied condition: cuda|nvidia-container-cli: requirement error",
@@ -83,7 +85,7 @@ def check_fatal(message: str) -> None:
     for fatal in _FATAL:
         for line in message.splitlines():
             if fatal.pattern.search(line):
-                raise fatal.error(f"{fatal.message}: {line.strip()[:300]}", hint=fatal.hint)
+                raise fatal.error(f"{fatal.message}: {masked(line.strip())[:300]}", hint=fatal.hint)
 
 
 def check_disk(instance: Json) -> None:

@@ -6,6 +6,7 @@ say, takes half a second to import, and brings 38 distributions, one of them AGP
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -23,7 +24,16 @@ from gpu_providers.errors import (
 )
 from gpu_providers.http import CALL_S, Answer, Http, OutcomeUnknown, Request, TooManyRequests, asked_pause_s
 from gpu_providers.values import Json, number
-from gpu_providers.vast.answers import PAGE, contract_of, has_failed, next_token, objects, the_one
+from gpu_providers.vast.answers import (
+    PAGE,
+    contract_of,
+    has_failed,
+    has_made,
+    next_token,
+    objects,
+    the_one,
+    written_ago_s,
+)
 from gpu_providers.vast.refusals import PATIENCE_S, TRY_LATER, Retired, is_search_quota, refusal
 
 PAGES = 200
@@ -68,7 +78,7 @@ class VastClient:
         contract = contract_of(answer)
         if contract is None:
             raise self._nothing_named(answer)
-        if not answer.is_success or has_failed(answer.json()):
+        if not has_made(answer):
             raise self._undone(contract, answer)
         return contract
 
@@ -103,14 +113,21 @@ class VastClient:
             raise ProviderUnavailable("Vast.ai does not say where the log will be", hint=TRY_LATER)
         return url
 
-    def log_text(self, url: str) -> str | None:
-        """What was uploaded there; None while nothing is. The place is public and not Vast.ai's: it gets no key."""
-        answer = self._http.once(Request("GET", url, key=None), call_s=LOG_S)
+    def log_text(self, url: str, *, written_within_s: float = math.inf) -> str | None:
+        """What was uploaded there, so short a time ago; None while nothing is. The place is not Vast.ai's and gets no
+        key.
+
+        It is public: whoever has its URL can read the log, so no error repeats that.
+        """
+        try:
+            answer = self._http.once(Request("GET", url, key=None), call_s=LOG_S)
+        except ProviderError as error:
+            raise ProviderUnavailable("the store of logs does not answer", hint=error.hint) from None
         if answer.is_success:
-            return answer.text
+            return answer.text if written_ago_s(answer) <= written_within_s else None
         if 400 <= answer.status < 500:
             return None
-        raise ProviderUnavailable(f"{answer.request}: the store of logs answered {answer.status}", hint=TRY_LATER)
+        raise ProviderUnavailable(f"the store of logs answered {answer.status}", hint=TRY_LATER)
 
     def balance_usd(self) -> float | None:
         """What the account can still spend. None without an answer."""

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from gpu_providers.api_keys import as_key
 from gpu_providers.base import Secret
-from gpu_providers.errors import AuthError, NoCredentials
+from gpu_providers.errors import AuthError
 
 VARIABLE = "VAST_API_KEY"
 HINT = f"set {VARIABLE}; a key is made at https://cloud.vast.ai/manage-keys/"
@@ -13,11 +14,7 @@ HINT = f"set {VARIABLE}; a key is made at https://cloud.vast.ai/manage-keys/"
 def api_key(environ: Mapping[str, str]) -> Secret:
     """Raises NoCredentials when there is none, AuthError when it cannot be one; both name the variable."""
     found = environ.get(VARIABLE, "").strip() or next(filter(None, map(_content, _files(environ))), "")
-    if not found:
-        raise NoCredentials("there is no API key for Vast.ai", hint=HINT)
-    if not (found.isascii() and found.isprintable() and " " not in found):
-        raise AuthError("the API key for Vast.ai holds characters that no key has", hint=HINT)
-    return Secret(found)
+    return as_key(found, "Vast.ai", hint=HINT)
 
 
 def _files(environ: Mapping[str, str]) -> Iterator[Path]:

@@ -19,7 +19,7 @@ def checks(
 
     No key is no trouble: the cloud is not used.
     """
-    where = credentials.VARIABLE if environ.get(credentials.VARIABLE) else "the key of Vast.ai's own tools"
+    where = credentials.VARIABLE if environ.get(credentials.VARIABLE, "").strip() else "the key of Vast.ai's own tools"
     try:
         user = connect().user()
     except NoCredentials as error:

@@ -3,6 +3,7 @@
 Fields as in https://docs.vast.ai/api-reference and in recorded answers: any of them may be missing for a while.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ from gpu_providers.base import RESOURCE_PREFIX, Resource, ResourceState
 from gpu_providers.errors import ProviderUnavailable
 from gpu_providers.values import Json, number, part, text
 from gpu_providers.vast.packing import unpack_labels
+from gpu_providers.vast.refusals import masked
+from gpu_providers.vast.unpack import LABELS
 
 DISK_GB, PORT, USD_PER_HOUR = "disk_gb", "port", "usd_per_hour"
 """What we keep with an instance besides its labels: what was asked for, in the end at what price."""
@@ -22,11 +25,11 @@ _DETAIL_CHARACTERS = 160
 _DEAD: Mapping[str, str] = {
     "exited": "its container has ended",
     "stopped": "it is stopped",
-    "offline": "its host is offline",
     "frozen": "its container is frozen",
 }
-_SILENT: Mapping[str, str] = {"unknown": "its host gives no sign of life"}
-"""During a start that is the end. Later the host may come back, with what runs on it."""
+_SILENT: Mapping[str, str] = {"unknown": "its host gives no sign of life", "offline": "its host is offline"}
+"""During a start that is the end. Later the host may come back, with what runs on it; nothing bills until it does
+(docs.vast.ai, billing)."""
 
 
 def resource(instance: Json, now: datetime) -> Resource:
@@ -49,15 +52,16 @@ def resource(instance: Json, now: datetime) -> Resource:
 
 def id_of(instance: Json) -> str:
     """Raises ProviderUnavailable where there is none: ended by a wrong id, a thing would seem to be gone."""
-    found = instance.get("id")
-    if isinstance(found, int) and not isinstance(found, bool):
-        return str(found)
+    found = str(instance.get("id"))
+    if re.fullmatch(r"[1-9][0-9]{0,17}", found):
+        return found
     raise ProviderUnavailable("Vast.ai tells of an instance without its id", hint="try again later")
 
 
 def is_ours(instance: Json) -> bool:
-    """Somebody's instance that is called gpu-something is not."""
-    return text(instance, "label").startswith(RESOURCE_PREFIX) and bool(labels_of(instance))
+    """Somebody's instance that is called gpu-something is not. One whose labels came back damaged is."""
+    labelled = any(name.startswith(LABELS) for name, _ in _variables(instance.get("extra_env")))
+    return labelled and text(instance, "label").startswith(RESOURCE_PREFIX)
 
 
 def is_named(instance: Json, name: str) -> bool:
@@ -116,7 +120,8 @@ def endpoint(instance: Json) -> str:
     address = text(instance, "public_ipaddr").strip()
     host_port = _host_port(part(instance, "ports").get(f"{labels_of(instance).get(PORT)}/tcp"))
     running = text(instance, "actual_status") == "running"
-    return f"http://{address}:{host_port}" if running and address and host_port else ""
+    host = f"[{address}]" if ":" in address else address
+    return f"http://{host}:{host_port}" if running and address and host_port else ""
 
 
 def _why_stopped(instance: Json, now: datetime) -> str:
@@ -143,7 +148,7 @@ def _age_s(instance: Json, now: datetime) -> float:
 def _with_message(what: str, instance: Json) -> str:
     lines = text(instance, "status_msg").split("\n")
     said = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return f"{what}: {said[:_DETAIL_CHARACTERS]}" if said else what
+    return f"{what}: {masked(said)[:_DETAIL_CHARACTERS]}" if said else what
 
 
 def _host_port(bindings: object) -> int:

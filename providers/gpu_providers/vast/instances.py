@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gpu_providers.base import RESOURCE_PREFIX, Boot, LaunchRequest, Resource, ResourceState
+from gpu_providers.base import Boot, LaunchRequest, Resource, ResourceState
 from gpu_providers.errors import InvalidRequest, NotFound
+from gpu_providers.names import check_name
 from gpu_providers.values import Json
 from gpu_providers.vast import instance_answers
 from gpu_providers.vast.boot import boot
@@ -23,7 +24,6 @@ from gpu_providers.vast.refusals import AskGone
 ASK_IS_FRESH = timedelta(seconds=30)
 """For so long an ask is taken to be what its search said."""
 
-_NAME = re.compile(re.escape(RESOURCE_PREFIX) + r"[A-Za-z0-9][A-Za-z0-9-]{0,55}")
 _START_OF_TIME = datetime.min.replace(tzinfo=UTC)
 
 
@@ -80,7 +80,7 @@ class Instances:
         Asks are renumbered within minutes.
         """
         offer = request.offer
-        if datetime.now(UTC) - offer.prices_as_of <= ASK_IS_FRESH:
+        if abs(datetime.now(UTC) - offer.prices_as_of) <= ASK_IS_FRESH:
             with contextlib.suppress(AskGone):
                 return self.client.create(OfferId.parse(offer.offer_id).ask_id, body), offer.price_usd_per_hour
         ask_id, price_usd_per_hour = fresh(self.client, request, options)
@@ -92,15 +92,6 @@ def checked_id(resource_id: str) -> str:
     if not re.fullmatch(r"[1-9]\d*", resource_id, re.ASCII):
         raise NotFound(f"Vast.ai has no instance {resource_id!r}: their ids are numbers")
     return resource_id
-
-
-def check_name(name: str) -> None:
-    """Raises InvalidRequest for a name that we could not take."""
-    if not _NAME.fullmatch(name):
-        raise InvalidRequest(
-            f"{name!r} cannot be the name of what is launched",
-            hint=f"it begins with {RESOURCE_PREFIX} and has up to 60 letters, digits and dashes",
-        )
 
 
 def check_limits(body: Json) -> None:

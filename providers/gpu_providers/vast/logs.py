@@ -1,7 +1,7 @@
 """What an instance prints. Vast.ai has its host upload the end of it on request, to be fetched a moment later.
 
 The official client has computed the address from key and instance alone (vast-cli, vast.py), so what lies there may be
-older than the request: readings are put together by the lines that they share.
+older than the request: it is waited for what is not, and readings are put together by the lines that they share.
 """
 
 import time
@@ -24,6 +24,8 @@ FAILURES = 3
 UPLOAD_S = 12.0
 """How long a host may take to upload its log: `vastai` 1.9.1 waits for nine seconds."""
 
+_CLOCK_S = 2.0
+"""How much older than the request an upload may seem: its time is told in whole seconds."""
 _LOOK_POLLS = 0.1
 """Between two looks for the upload, and before the first, in intervals of polling."""
 
@@ -67,17 +69,22 @@ class _Log:
         """Its last so many; none before its container has run. Raises NotFound when the instance is gone."""
         if not has_started(self.client.instance(self.instance_id)) or not lines:
             return []
-        said = self._uploaded(self.client.request_logs(self.instance_id, tail=lines))
+        asked_at = time.monotonic()
+        said = self._uploaded(self.client.request_logs(self.instance_id, tail=lines), asked_at)
         return [line.rstrip("\r") for line in said.removesuffix("\n").split("\n")][-lines:] if said else []
 
-    def _uploaded(self, url: str) -> str:
+    def _uploaded(self, url: str, asked_at: float) -> str:
+        """What the host uploads since then; what it has before, when it does not: it may have gone for good."""
         deadline = time.monotonic() + UPLOAD_S
         while time.monotonic() < deadline:
             time.sleep(_LOOK_POLLS * self.poll_s)
-            text = self.client.log_text(url)
+            text = self.client.log_text(url, written_within_s=time.monotonic() - asked_at + _CLOCK_S)
             if text is not None:
                 return text
-        raise ProviderUnavailable("the host did not upload its log in time", hint="try again in a moment")
+        text = self.client.log_text(url)
+        if text is None:
+            raise ProviderUnavailable("the host did not upload its log in time", hint="try again in a moment")
+        return text
 
 
 def _following(log: _Log, known: list[str], stop: Callable[[], bool]) -> Iterator[str]:

@@ -19,8 +19,8 @@ from gpu_providers.vast.pages import search_rows
 from gpu_providers.vast.query import Filters, duration_s, filters, query, within
 from gpu_providers.vast.search_cache import SearchCache
 
-PAGES = 5
-"""Of one search: as many calls as are let through at once (the headers of a recorded 429)."""
+PAGES = 4
+"""Of one search: some five calls are let through at once (the headers of a recorded 429), and a launch is one more."""
 
 _BEST_ODDS = 0.95
 """A prior: that a host comes up which was never down. The odds fall with the fourth power of the time that it was up:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
 
+from gpu_providers.api_keys import fingerprint
 from gpu_providers.base import (
     Boot,
     Check,
@@ -115,7 +116,7 @@ class VastProvider(Provider):
 
     def account(self) -> str:
         """A fingerprint of the key: reading whose it is would be a call, and may not be allowed to it."""
-        return sha256(api_key(self.context.environ).reveal().encode()).hexdigest()[:12]
+        return fingerprint(api_key(self.context.environ))
 
     def balance_usd(self) -> float | None:
         with contextlib.suppress(ProviderError):

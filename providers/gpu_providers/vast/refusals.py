@@ -37,7 +37,7 @@ _LOG_IN = f"the account demands a second factor of this key: make another at its
 _SCOPES = f"the key needs the scopes misc, user_read, instance_read and instance_write: {SET_THE_KEY}"
 _MEMBERS = {"success", "error", "msg", "detail"}
 _SEARCH_QUOTA = "search_quota_exceeded"
-_QUOTA_LASTS = timedelta(hours=25)
+QUOTA_LASTS = timedelta(hours=25)
 """Longer than a day is no reset of a daily quota."""
 _LENGTH = 400
 _SECRET_LENGTH = 8
@@ -87,13 +87,13 @@ _BY_TEXT: tuple[tuple[str, _Meaning], ...] = (
     (r"\bauth_error\b|invalid user key", _KEY),
     (r"\bnot_authorized\b", _PERMISSION),
     (r"\bdeprecated_endpoint\b", _RETIRED),
-    (r"\bno_such_ask\b|no longer available", _ASK_GONE),
+    (r"\bno_such_ask\b|no longer available|must be a valid offer id", _ASK_GONE),
     (r"\bspend_rate_limit\b", _SPEND_RATE),
     (r"\binsufficient_credit\b|\black(s|ing)? (of )?credit\b|\binsufficient (credit|funds|balance)\b", _FUNDS),
-    (r"offer \d+ is not your own|resources are currently unavailable", _NOT_STARTED),
+    (r"offer \d+ is not your own|resources are currently unavailable|\binvalid_price\b", _NOT_STARTED),
     (r"\bserver_error\b|\binvalid_token\b", _LATER),
 )
-"""The first that is found counts, whatever the status below 500."""
+"""The first that is found counts, whatever the status below 500. A price is a bid, and each offer has its own."""
 
 _OF_AN_INSTANCE = "/v0/instances/"
 _IS_GONE = re.compile(r"no_such_instance\b|not_found\b|invalid_id\b")
@@ -130,7 +130,7 @@ def refusal(answer: Answer, now: datetime, secrets: Collection[str] = ()) -> Pro
     meaning = _meaning(answer, said)
     if meaning is _ASK_GONE:  # comes with every offer that somebody else was faster to rent
         return AskGone("this offer is gone at Vast.ai", hint=meaning.hint)
-    quoted = f": {_masked(said, secrets)[:_LENGTH]}" if said else ""
+    quoted = f": {masked(said, secrets)[:_LENGTH]}" if said else ""
     return meaning.error(f"Vast.ai answered {answer.status} to {answer.request.method}{quoted}", hint=meaning.hint)
 
 
@@ -174,15 +174,15 @@ def _rate_limit(answer: Answer) -> RateLimited:
 def _reset(answer: Answer, now: datetime) -> datetime:
     """As the header says in seconds since 1970; else the next midnight, UTC."""
     until_s = number(answer.headers.get("x-ratelimit-reset"))
-    if until_s is not None and 0 < until_s - now.timestamp() <= _QUOTA_LASTS.total_seconds():
+    if until_s is not None and 0 < until_s - now.timestamp() <= QUOTA_LASTS.total_seconds():
         return datetime.fromtimestamp(until_s, UTC)
     tomorrow = now.astimezone(UTC) + timedelta(days=1)
     return tomorrow.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _masked(text: str, secrets: Collection[str]) -> str:
-    """The longest first: one may be part of another."""
-    for secret in sorted(secrets, key=len, reverse=True):
+def masked(text: str, secrets: Collection[str] = ()) -> str:
+    """Without these, and without what looks like one: hosts quote what they were told to run."""
+    for secret in sorted(secrets, key=len, reverse=True):  # one may be part of another
         if len(secret) >= _SECRET_LENGTH:
             text = text.replace(secret, "***")
     return _LIKE_A_SECRET.sub("***", text)

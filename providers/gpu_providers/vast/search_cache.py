@@ -15,6 +15,7 @@ from threading import get_ident
 from typing import Any
 
 from gpu_providers.values import Json, moment, parts, text
+from gpu_providers.vast.refusals import QUOTA_LASTS
 
 FRESH = timedelta(seconds=60)
 _QUOTA = "search_quota.json"
@@ -48,9 +49,12 @@ class SearchCache:
         _write(self._file(query), {"as_of": as_of.isoformat(), "rows": list(rows)})
 
     def quota_until(self) -> datetime | None:
-        """When searches are answered again; None when nothing is known to forbid them."""
+        """When searches are answered again; None when nothing is known to forbid them.
+
+        Later than the quota lasts is the word of a clock that was wrong.
+        """
         until = moment(text(_read(self._folder / _QUOTA), "until"))
-        return until if until and until > self._clock() else None
+        return until if until and timedelta(0) < until - self._clock() <= QUOTA_LASTS else None
 
     def remember_quota(self, until: datetime) -> None:
         """No search is answered before."""

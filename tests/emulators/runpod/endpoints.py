@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..container_spec import ContainerSpec
 from ..containers import Container
+from ..lifetime import Lifetime
 from .cards import DATA_CENTERS, Card
 from .catalogue import Wish
 from .command import what_runs
@@ -75,16 +76,14 @@ class Worker:
 
 
 @dataclass
-class Endpoint:
-    """One endpoint; it stays on record when it is gone."""
+class Endpoint(Lifetime):
+    """One endpoint."""
 
     id: str
     body: dict[str, Any]
     """Of its creation, defaults filled in."""
-    created_at: float
     workers: dict[str, Worker] = field(default_factory=dict)
     ended_workers: dict[str, Worker] = field(default_factory=dict)
-    gone_at: float | None = None
 
     @property
     def name(self) -> str:
@@ -124,9 +123,10 @@ class Endpoints:
         found = self._endpoints.get(id)
         return found if found and found.gone_at is None else None
 
-    def as_of(self, at: float) -> list[Endpoint]:
-        """Those that existed then."""
-        return [e for e in self._endpoints.values() if e.created_at <= at and (e.gone_at is None or e.gone_at > at)]
+    def listed(self, lag_s: float = 0.0) -> list[Endpoint]:
+        """As by a list that lags behind."""
+        now = self._cloud.clock.now()
+        return [endpoint for endpoint in self._endpoints.values() if endpoint.is_listed(now, lag_s)]
 
     def worker_on_record(self, id: str, worker_id: str) -> Worker | None:  # noqa: A002
         """The worker, be it or its endpoint gone."""
@@ -135,7 +135,8 @@ class Endpoints:
 
     def create(self, body: Mapping[str, Any]) -> Endpoint:
         workers = {**DEFAULT_WORKERS, **body.get("workers", {})}
-        endpoint = Endpoint(secrets.token_hex(7), {**DEFAULTS, **body, "workers": workers}, self._cloud.clock.now())
+        made, now = {**DEFAULTS, **body, "workers": workers}, self._cloud.clock.now()
+        endpoint = Endpoint(secrets.token_hex(7), made, created_at=now)
         self._endpoints[endpoint.id] = endpoint
         self._cloud.billing.start(endpoint.id, endpoint.name, 0.0)
         self.scale(endpoint)
@@ -144,7 +145,7 @@ class Endpoints:
     def delete(self, endpoint: Endpoint) -> None:
         for worker in list(endpoint.workers.values()):
             self._end(endpoint, worker)
-        endpoint.gone_at = self._cloud.clock.now()
+        endpoint.end(self._cloud.clock.now())
         self._cloud.billing.stop(endpoint.id)
 
     def wake(self, endpoint: Endpoint) -> None:

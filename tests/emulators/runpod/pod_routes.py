@@ -42,7 +42,7 @@ class PodRoutes:
 
     def _list(self, request: Request) -> Response:
         lag = self._rule("list-lag", call="list")
-        pods = self._cloud.pods.as_of(self._cloud.clock.now() - (lag.seconds if lag else 0.0))
+        pods = self._cloud.pods.listed(lag.seconds if lag else 0.0)
         return page(request, "pods", [self.as_json(pod) for pod in pods], self._cloud.page_size)
 
     def _get(self, request: Request) -> Response:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..bill import HOURS_PER_MONTH
 from ..container_spec import Boot, ContainerSpec
 from ..containers import Container
+from ..lifetime import Lifetime
 from .cards import Card
 from .command import what_runs
 
@@ -31,8 +32,8 @@ ACTIONS = {"RUNNING": ["stop", "restart", "terminate"], "EXITED": ["start", "ter
 
 
 @dataclass
-class Pod:
-    """One pod; it stays on record when it is gone."""
+class Pod(Lifetime):
+    """One pod."""
 
     id: str
     key: str
@@ -42,17 +43,12 @@ class Pod:
     card: Card
     data_center: str
     cuda: str | None
-    created_at: float
-    """Times are seconds since 1970 on the cloud's clock."""
     boot: Boot
     status: str = "RUNNING"
     started_at: float = 0.0
     locked: bool = False
     container: Container | None = None
     """None while the pod is stopped or gone."""
-    gone_at: float | None = None
-    shown_until: float = 0.0
-    """A pod that is gone may be shown for longer."""
     preempted_at: float | None = None
 
     @property
@@ -136,7 +132,7 @@ class Pods:
     def get(self, id: str) -> Pod | None:  # noqa: A002
         """The pod as the API shows it: a little longer than it exists when it is told to."""
         pod = self._pods.get(id)
-        return pod if pod and (pod.gone_at is None or self._cloud.clock.now() < pod.shown_until) else None
+        return pod if pod and pod.is_shown(self._cloud.clock.now()) else None
 
     def on_record(self, id: str) -> Pod | None:  # noqa: A002
         """The pod, be it gone."""
@@ -146,13 +142,10 @@ class Pods:
         """The pod whose own key this is, be it gone."""
         return next((pod for pod in self._pods.values() if pod.key == key), None)
 
-    def as_of(self, at: float) -> list[Pod]:
-        """Those that existed then, or are shown now though they are gone."""
-        return [
-            pod
-            for pod in self._pods.values()
-            if pod.created_at <= at and (pod.gone_at is None or pod.gone_at > at or self.get(pod.id))
-        ]
+    def listed(self, lag_s: float = 0.0) -> list[Pod]:
+        """As by a list that lags behind."""
+        now = self._cloud.clock.now()
+        return [pod for pod in self._pods.values() if pod.is_listed(now, lag_s)]
 
     def create(
         self,
@@ -196,8 +189,7 @@ class Pods:
         self.start(pod)
 
     def terminate(self, pod: Pod, shown_for_s: float = 0.0) -> None:
-        pod.gone_at = self._cloud.clock.now()
-        pod.shown_until = pod.gone_at + shown_for_s
+        pod.end(self._cloud.clock.now(), shown_for_s)
         self._end_container(pod)
         self._cloud.billing.stop(pod.id)
 

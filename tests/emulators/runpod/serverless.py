@@ -79,8 +79,7 @@ class Serverless:
 
     def _list(self, request: Request) -> Response:
         lag = self._cloud.misbehaviour.take("list-lag", call="list")
-        at = self._cloud.clock.now() - (lag.seconds if lag else 0.0)
-        found = [self.as_json(endpoint) for endpoint in self._endpoints.as_of(at)]
+        found = [self.as_json(endpoint) for endpoint in self._endpoints.listed(lag.seconds if lag else 0.0)]
         return page(request, "endpoints", found, self._cloud.page_size)
 
     def _get(self, request: Request) -> Response:

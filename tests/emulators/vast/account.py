@@ -3,7 +3,8 @@
 What the sources say, and this does: a search needs no key (dstackai/gpuhunt); a wrong one is a 404 auth_error, none a
 401 (jhammant/AIonDemandCluster#1; Vast's OpenAPI file); the key of an instance shows, manages and ends that instance,
 and nothing else (vast-ai/docs, "Hello world"; tried on the real cloud in 2026-09). How a key is refused that may not do
-something is not documented: 403 here.
+something is not documented: 403 here. Nor is whether the key of an instance outlives it: it does, unless it is told to
+die with it, and then it is a wrong one.
 """
 
 from typing import TYPE_CHECKING

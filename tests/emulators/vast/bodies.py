@@ -27,6 +27,7 @@ RUNTYPES = (
 PORT = re.compile(r"-p (\d{1,5}):(\d{1,5})(?:/(tcp|udp))?")
 FLAG = re.compile(rf"{PORT.pattern}|-h [\w.-]+|-v V\.\d+:/\S+")
 NAME = re.compile(r"[A-Za-z_]\w*")
+ARGS = "args"
 
 Body = Mapping[str, Any]
 
@@ -90,6 +91,11 @@ def _too_long(body: Body) -> Response | None:
 def _wrong_price(price: Any) -> Response | None:
     is_right = price is None or (_is_number(price) and LOWEST_BID_USD <= price <= HIGHEST_BID_USD)
     return None if is_right else invalid("price", "invalid_price")
+
+
+def run_type(body: Body) -> str:
+    """As it is or goes without saying."""
+    return body.get("runtype") or (ARGS if body.get("args") or body.get("args_str") else "ssh")
 
 
 def ports(body: Body) -> list[tuple[int, str]]:

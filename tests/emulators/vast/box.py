@@ -10,7 +10,7 @@ is rewritten inside of that parcel.
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpu_providers.vast.packing import pack
@@ -20,20 +20,27 @@ from .. import images
 from ..container_spec import ContainerSpec
 from . import bodies
 
+WAITING = (("sleep",), ("infinity",))
+
 
 def container_spec(id: int, body: Mapping[str, Any], injected: Mapping[str, str]) -> ContainerSpec:  # noqa: A002
     """What is to run, with those variables of the cloud's."""
     declared = [port for port, protocol in bodies.ports(body) if protocol == "tcp"]
+    entrypoint, cmd = _command(body) if bodies.run_type(body) == bodies.ARGS else WAITING
     return ContainerSpec(
         id=str(id),
         image=body["image"],
-        entrypoint=shlex.split(body.get("onstart") or ""),
-        cmd=body.get("args") or shlex.split(body.get("args_str") or ""),
+        entrypoint=entrypoint,
+        cmd=cmd,
         env={**bodies.variables(body), **injected},
         port=declared[0] if declared else 0,
         restarts=False,
         env_on=env_on,
     )
+
+
+def _command(body: Mapping[str, Any]) -> tuple[Sequence[str], Sequence[str]]:
+    return shlex.split(body.get("onstart") or ""), body.get("args") or shlex.split(body.get("args_str") or "")
 
 
 def env_on(env: Mapping[str, str], declared: int, local: int) -> dict[str, str]:

@@ -76,6 +76,7 @@ class Creation:
         asked_gb = body.get("disk", USUAL_DISK_GB) / (2 if self._rule("clipped-disk", ask) else 1)
         boot = self._cloud.boot_of(ask.machine.gpu_name)
         instance = instances.create(ask, body, min(math.ceil(asked_gb), ask.disk_gb), boot)
+        instance.key_dies = self._rule("container-key-dies", ask) is not None
         if unseen := self._rule("unseen", ask):
             instance.hidden_until = dict.fromkeys([unseen.text] if unseen.text else SHOWN_BY, now + unseen.seconds)
         for what in FATES:

@@ -51,7 +51,7 @@ class VastEmulator(Cloud):
     )
     WORDS = (
         *(*EVERYWHERE, "spend-limit", "bid-too-low", "ids-change", "search-quota", "unseen", "outbid", "host-stops"),
-        *("host-state", "clipped-disk", "no-container-key"),
+        *("host-state", "clipped-disk", "no-container-key", "container-key-dies", "filters-ignored", "stale-log"),
     )
 
     def __init__(self, *, stock: Mapping[str, int] = {}, image_gb: float = 0.0, **of_every_cloud: Any) -> None:

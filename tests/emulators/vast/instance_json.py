@@ -1,14 +1,16 @@
 """An instance as Vast.ai shows it.
 
 What the sources say, and this does (recorded answers; vast-ai/docs OpenAPI; dstackai/dstack): the address is there from
-the beginning and has white space around it; ports are there while it runs, as text, once for each family of addresses;
-the environment is a list of pairs, secrets and all; `status_msg` may end with a newline and tells what Docker said.
+the beginning and has white space around it; ports are there while it runs, as text, once for each family of addresses,
+none before that, and null as long as nothing is heard of the host; the environment is a list of pairs, secrets and all;
+`status_msg` may end with a newline and tells what Docker said.
 """
 
 from typing import Any
 
 from ..container_log import SYSTEM
 from . import asks
+from .bodies import run_type
 from .instances import ADDRESS, RUNNING, Instance
 
 UNMEASURED = -1
@@ -32,7 +34,7 @@ def _identity(instance: Instance) -> dict[str, Any]:
         "label": instance.label,
         "image_uuid": body["image"],
         "image_args": body.get("args") or [],
-        "image_runtype": body.get("runtype") or ("args" if "args" in body else "ssh"),
+        "image_runtype": run_type(body),
         "extra_env": [[name, value] for name, value in body.get("env", {}).items()],
         "onstart": body.get("onstart") or "",
         **dict.fromkeys(("template_id", "template_hash_id", "template_name")),
@@ -53,7 +55,7 @@ def _status(instance: Instance, now: float) -> dict[str, Any]:
         "status_msg": _message(instance, status),
         "public_ipaddr": f" {ADDRESS}\n",
         "local_ipaddrs": "10.2.202.31 172.17.0.1 \n",
-        "ports": {name: _bound(port) for name, port in ports.items()},
+        "ports": None if status is None else {name: _bound(port) for name, port in ports.items()},
         "direct_port_start": min(ports.values(), default=NO_PORT),
         "direct_port_end": max(ports.values(), default=NO_PORT),
         "ssh_host": "ssh4.vast.ai",

@@ -62,7 +62,7 @@ class InstanceRoutes:
         found = [row for row in self._rows() if matches(row, filters)]
         order = [[item["col"], item.get("dir", "asc")] for item in _parsed(request, "order_by", [])]
         rows = ordered(found, [*order, ["id", "asc"]], found[0]) if found else []
-        start, limit = _offset(request.query.get("after_token")), int(request.query.get("limit", MOST_ROWS))
+        start, limit = _offset(request.query.get("after_token")), _parsed(request, "limit", MOST_ROWS)
         end = start + (min(limit, MOST_ROWS) if limit > 0 else ROWS_OF_NONSENSE)
         shown = rows[start:end]
         return {
@@ -75,14 +75,8 @@ class InstanceRoutes:
         }
 
     def _rows(self) -> list[dict[str, Any]]:
-        now = self._cloud.clock.now()
         lag = self._rule("list-lag", "list")
-        at = now - (lag.seconds if lag else 0.0)
-        return [
-            self._shown(instance)
-            for instance in self._cloud.instances.on_record()
-            if (instance.is_shown("list", now) and instance.created_at <= at) or _was_there(instance, at)
-        ]
+        return [self._shown(instance) for instance in self._cloud.instances.listed(lag.seconds if lag else 0.0)]
 
     # Changes and ends
 
@@ -116,11 +110,6 @@ class InstanceRoutes:
 
     def _rule(self, what: str, call: str) -> Rule | None:
         return self._cloud.misbehaviour.take(what, call=call)
-
-
-def _was_there(instance: Instance, at: float) -> bool:
-    """A list that lags behind shows it though it is gone."""
-    return instance.created_at <= at and instance.gone_at is not None and at < instance.gone_at
 
 
 def _parsed(request: Request, name: str, default: Any) -> Any:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..container_log import Log
 from ..container_spec import Boot, State
 from ..containers import Container
+from ..lifetime import Lifetime
 from . import bodies
 from .asks import DAY_S, Ask
 from .box import container_spec
@@ -57,15 +58,14 @@ class Terms:
 
 
 @dataclass
-class Instance:
-    """One instance; it stays on record when it is gone."""
+class Instance(Lifetime):
+    """One instance."""
 
     id: int
     key: str
     terms: Terms
     label: str | None
     boot: Boot
-    created_at: float
     started_at: float = 0.0
     intended_status: str = STOPPED
     cur_state: str = STOPPED
@@ -83,8 +83,8 @@ class Instance:
     """What happens to it, and when."""
     hidden_until: dict[str, float] = field(default_factory=dict)
     """From `get` and from `list`."""
-    gone_at: float | None = None
-    shown_until: float = 0.0
+    key_dies: bool = False
+    """With the instance."""
     billed_usd: float = 0.0
     """Per hour, of late."""
 
@@ -106,8 +106,8 @@ class Instance:
         """The port of this machine that its own lead to, if there is one."""
         return self.redirected or (self.container.local_port if self.container else None)
 
-    def is_shown(self, where: str, now: float) -> bool:
-        return now >= self.hidden_until.get(where, 0.0) and (self.gone_at is None or now < self.shown_until)
+    def is_hidden(self, where: str, now: float) -> bool:
+        return now < self.hidden_until.get(where, 0.0)
 
 
 class Instances:
@@ -122,13 +122,18 @@ class Instances:
         return (instance for instance in self._instances.values() if instance.gone_at is None)
 
     def on_record(self) -> Iterator[Instance]:
-        """Those that ever were."""
+        """Those that ever were, the oldest first."""
         return iter(self._instances.values())
 
-    def get(self, id: str, where: str = "get") -> Instance | None:  # noqa: A002
-        """The instance as it is shown there."""
-        instance = self._instances.get(int(id)) if id.isdecimal() else None
-        return instance if instance and instance.is_shown(where, self._cloud.clock.now()) else None
+    def get(self, id: str) -> Instance | None:  # noqa: A002
+        """The instance as it is shown alone."""
+        instance, now = self._instances.get(int(id)) if id.isdecimal() else None, self._cloud.clock.now()
+        return instance if instance and instance.is_shown(now) and not instance.is_hidden("get", now) else None
+
+    def listed(self, lag_s: float = 0.0) -> list[Instance]:
+        """As by a list that lags behind."""
+        now = self._cloud.clock.now()
+        return [one for one in self._instances.values() if one.is_listed(now, lag_s) and not one.is_hidden("list", now)]
 
     def named(self, name: str | int) -> Instance:
         """The newest that exists with that label or id. Raises LookupError."""
@@ -138,8 +143,9 @@ class Instances:
         return found[-1]
 
     def by_key(self, key: str) -> Instance | None:
-        """The instance whose own key this is, be it gone."""
-        return next((instance for instance in self._instances.values() if instance.key == key), None)
+        """The instance whose own key this is, be it gone; None for a key that died with it."""
+        owner = next((instance for instance in self._instances.values() if instance.key == key), None)
+        return None if owner and owner.gone_at is not None and owner.key_dies else owner
 
     def create(self, ask: Ask, body: Mapping[str, Any], disk_gb: float, boot: Boot) -> Instance:
         """One more, stopped: nothing but its disk costs."""
@@ -205,8 +211,7 @@ class Instances:
 
     def destroy(self, instance: Instance, shown_for_s: float = 0.0) -> None:
         self._end_container(instance)
-        instance.gone_at = self._cloud.clock.now()
-        instance.shown_until = instance.gone_at + shown_for_s
+        instance.end(self._cloud.clock.now(), shown_for_s)
         self._cloud.billing.stop(str(instance.id))
 
     def _end_container(self, instance: Instance) -> None:

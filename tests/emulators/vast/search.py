@@ -6,7 +6,8 @@ PUT  /api/v0/search/asks/       {"q": query}
 
 What the sources say, and this does: it needs no key (dstackai/gpuhunt asks without); it filters nothing by itself, not
 even the verified (recorded answers); whatever `limit` says, there are 64 rows (seen 2026-09, dstackai/gpuhunt#142);
-without `order` the best score comes first (the CLI's default).
+without `order` the best score comes first (the CLI's default). Told to, it drops filters without a word, as it has been
+seen to (skypilot-org/skypilot#9892; vast-ai/vast-sdk#11).
 """
 
 import json
@@ -17,7 +18,7 @@ from ..server import Request, Response, Route, json_response
 from .answers import refused
 from .asks import DAY_S, USUAL_STORAGE_GB, Ask, row
 from .machines import MACHINES
-from .queries import BadQuery, checked, matches, ordered
+from .queries import BadQuery, Filters, checked, matches, ordered
 
 if TYPE_CHECKING:
     from .emulator import VastEmulator
@@ -62,10 +63,16 @@ class Search:
     def _found(self, query: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         _check(query)
         now, storage_gb = self._cloud.clock.now(), query.get("allocated_storage", USUAL_STORAGE_GB)
-        filters = checked({name: value for name, value in query.items() if name not in NO_FILTERS}, COLUMNS)
+        filters = self._kept(checked({name: query[name] for name in query if name not in NO_FILTERS}, COLUMNS))
         rows = [row(ask, now, storage_gb, is_bid=query.get("type") == "bid") for ask in self._cloud.asks]
         found = ordered([one for one in rows if matches(one, filters)], query.get("order", BY_SCORE), COLUMNS)
         return found[: min(MOST_ROWS, query.get("limit", MOST_ROWS))]
+
+    def _kept(self, filters: Filters) -> Filters:
+        """Those that are applied."""
+        rule = self._cloud.misbehaviour.take("filters-ignored", call="offers")
+        ignored = (rule.fields or filters) if rule else ()
+        return {name: asked for name, asked in filters.items() if name not in ignored}
 
 
 def _check(query: Mapping[str, Any]) -> None:
