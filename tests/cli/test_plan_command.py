@@ -78,6 +78,9 @@ def test_a_limit_that_nothing_meets_is_nothing_fits(gpu: Gpu) -> None:
 def test_one_provider_alone_can_be_asked_for(gpu: Gpu) -> None:
     plan = gpu("plan", RECIPE, "--provider", "vast", "--json").json
     assert {candidate["provider"] for candidate in plan["candidates"]} == {"vast"}
+    parts, price_usd = plan["candidates"][0]["price_parts"], plan["candidates"][0]["price_usd_per_hour"]
+    assert parts.pop("traffic_once") > 0
+    assert sum(parts.values()) == pytest.approx(price_usd)
     unknown = gpu("plan", RECIPE, "--provider", "vest", "--json")
     assert (unknown.exit, unknown.error["code"]) == (2, "unknown-provider")
 

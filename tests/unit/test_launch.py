@@ -436,3 +436,13 @@ def test_a_replacement_that_was_called_off_while_it_was_planned_is_not_launched(
 def test_the_recipe_of_what_cannot_be_taken_back_is_not_kept(fleet: Fleet) -> None:
     made = up(fleet)
     assert not spot_recipes(fleet).recipe_path(made.resource_name).exists()
+
+
+@pytest.mark.parametrize(
+    ("usd_per_gib", "notes"),
+    [(0.02, ["besides, some $0.20 for the traffic of image and weights"]), (0.0001, []), (0.0, [])],
+)
+def test_traffic_that_is_billed_is_told(fleet: Fleet, usd_per_gib: float, notes: list[str]) -> None:
+    told = Told()
+    up(fleet, replace(offer("cloud"), traffic_usd_per_gib=usd_per_gib), progress=told)
+    assert told.notes == notes

@@ -56,6 +56,8 @@ def test_disk_is_paid_while_it_is_there_and_traffic_once() -> None:
     hours = (session_price(disk, HOUR, weights_gib=100).start_s + 4500) / 3600
     assert session_price(disk, HOUR, weights_gib=100).cost_usd == pytest.approx(0.001 * 130 * hours)
     assert session_price(traffic, HOUR, weights_gib=100).cost_usd == pytest.approx(0.01 * 110)
+    seldom = replace(traffic, boot_odds=0.5)
+    assert session_price(seldom, HOUR, weights_gib=100).traffic_usd == pytest.approx(0.01 * 110)
 
 
 def test_lambda_bills_whole_minutes_from_the_health_check_on() -> None:

@@ -111,7 +111,7 @@ def _candidate(candidate: "Candidate", rank: int, offers: "Sequence[Offer]") -> 
         "offer_id": offer.offer_id,
         "interruptible": offer.interruptible,
         "price_usd_per_hour": offer.price_usd_per_hour,
-        "price_parts": dict(offer.price_parts),
+        "price_parts": {**offer.price_parts, **_once(candidate)},
         "serverless_break_even": None if break_even is None else round(break_even, 4),
         "session_cost_usd": round(candidate.session.cost_usd, 6),
         "verdict": str(sizing.verdict) if sizing else None,
@@ -123,6 +123,12 @@ def _candidate(candidate: "Candidate", rank: int, offers: "Sequence[Offer]") -> 
         "engine_args": list(candidate.configuration.flags) if candidate.configuration else None,
         "why": candidate.why,
     }
+
+
+def _once(candidate: "Candidate") -> Mapping[str, float]:
+    """Beside the parts of an hour: what the start costs in traffic, USD, where that is billed."""
+    traffic_usd = candidate.session.traffic_usd
+    return {"traffic_once": round(traffic_usd, 6)} if traffic_usd else {}
 
 
 def _answer(answer: "Answer") -> Mapping[str, object]:

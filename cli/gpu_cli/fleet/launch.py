@@ -31,6 +31,9 @@ SHORTEST_BUDGET_S = 300.0
 """A budget that lasts less than this pays for a start and nothing else."""
 
 
+LEAST_TOLD_USD = 0.01
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What `gpu up` was asked for."""
@@ -110,8 +113,8 @@ def _launch_one(fleet: Fleet, wanted: Wanted, candidate: Candidate, progress: Pr
         resource = _created(fleet, known, provider, request)
         known.deployment = replace(known.deployment, resource_id=resource.resource_id)
         deployment = _launched(fleet, known.deployment, resource, tied=wanted.wait or wanted.tied)
-    if caveat := _caveat(provider, candidate):
-        progress.note(caveat)
+    for told in filter(None, (_traffic(candidate), _caveat(provider, candidate))):
+        progress.note(told)
     if not wanted.wait:
         return deployment
     boot_deadline_s = wanted.limits.boot_deadline_s
@@ -222,6 +225,12 @@ def _check_budget(wanted: Wanted, offer: Offer) -> None:
             f"{format_usd(budget_usd)} lasts {lasts} at {format_usd(price)}/h: not even a start",
             hint="raise the budget (--budget), or lower the price that you accept (max_price_usd_per_hour)",
         )
+
+
+def _traffic(candidate: Candidate) -> str:
+    """What it costs beside its hours; empty where that is nothing to speak of."""
+    usd = candidate.session.traffic_usd
+    return f"besides, some {format_usd(usd)} for the traffic of image and weights" if usd >= LEAST_TOLD_USD else ""
 
 
 def _caveat(provider: Provider, candidate: Candidate) -> str:

@@ -69,13 +69,15 @@ class Retired(ProviderUnavailable):
 class _Meaning:
     error: type[ProviderError]
     hint: str
+    says: str = ""
+    """What happened, where that is plain; empty to quote Vast.ai."""
 
 
-_KEY = _Meaning(AuthError, SET_THE_KEY)
+_KEY = _Meaning(AuthError, SET_THE_KEY, "Vast.ai does not know the API key")
 _PERMISSION = _Meaning(AuthError, _SCOPES)
-_FUNDS = _Meaning(InsufficientFunds, "add credit at https://cloud.vast.ai/billing/")
+_FUNDS = _Meaning(InsufficientFunds, "add credit at https://cloud.vast.ai/billing/", "the Vast.ai account lacks credit")
 _SPEND_RATE = _Meaning(QuotaExceeded, "a new account may spend only so much: end what runs, or rent what costs less")
-_ASK_GONE = _Meaning(AskGone, "another offer may do")
+_ASK_GONE = _Meaning(AskGone, "another offer may do", "this offer is gone at Vast.ai")
 _NOT_STARTED = _Meaning(NoCapacity, "another offer may do")
 _GONE = _Meaning(NotFound, "")
 _OURS = _Meaning(InvalidRequest, _OUR_FAULT)
@@ -128,8 +130,8 @@ def refusal(answer: Answer, now: datetime, secrets: Collection[str] = ()) -> Pro
         )
     said = _said(document or {})
     meaning = _meaning(answer, said)
-    if meaning is _ASK_GONE:  # comes with every offer that somebody else was faster to rent
-        return AskGone("this offer is gone at Vast.ai", hint=meaning.hint)
+    if meaning.says:
+        return meaning.error(meaning.says, hint=meaning.hint)
     quoted = f": {masked(said, secrets)[:_LENGTH]}" if said else ""
     return meaning.error(f"Vast.ai answered {answer.status} to {answer.request.method}{quoted}", hint=meaning.hint)
 

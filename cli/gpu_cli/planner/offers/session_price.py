@@ -45,6 +45,8 @@ class SessionPrice:
     start_s: float
     """From the order until it answers."""
     cost_usd: float
+    traffic_usd: float = 0.0
+    """Of that, what one start pays for downloading image and weights, whatever becomes of it."""
 
 
 def session_price(
@@ -58,12 +60,13 @@ def session_price(
     start_s += EAGER_ENGINE_START_S if enforce_eager else ENGINE_START_S
     whole_s = start_s + session.use_s + session.idle_s
     billed_s = whole_s - (0 if terms.boot_is_billed else boot_s) - (0 if terms.image_is_billed else image_s)
+    traffic_usd = offer.traffic_usd_per_gib * (terms.image_gib + weights_gib)
     cost_usd = (
         offer.price_usd_per_hour * _stepped(billed_s, terms.billing_step_s) / 3600
         + offer.disk_usd_per_gib_hour * (_ENGINE_DISK_GIB + weights_gib) * whole_s / 3600
-        + offer.traffic_usd_per_gib * (terms.image_gib + weights_gib)
+        + traffic_usd
     )
-    return SessionPrice(start_s, cost_usd / odds_of(offer))
+    return SessionPrice(start_s, cost_usd / odds_of(offer), traffic_usd)
 
 
 def _download_s(offer: Offer, terms: CloudTerms, gib: float) -> float:
