@@ -213,6 +213,12 @@ def test_an_instance_that_vast_has_stopped_names_the_credit_or_the_end_of_the_co
         boot(instance(**STOPPED, actual_status="loading"), NOW)
 
 
+def test_an_instance_that_is_meant_to_be_what_nobody_knows_yet_goes_on() -> None:
+    words = dict.fromkeys(STOPPED, "a-word-of-tomorrow")
+    assert seen(**words)[0] is ResourceState.RUNNING
+    assert boot(instance(**words), NOW).running
+
+
 def test_a_young_contract_may_be_meant_to_be_stopped_for_a_moment() -> None:
     flipped = {"intended_status": "stopped", "actual_status": "loading"}
     young = (NOW - timedelta(seconds=20)).timestamp()

@@ -132,7 +132,8 @@ def _ended(fleet: Fleet, deployment: Deployment) -> Deployment:
         return finish(fleet, deployment)
     said = _last_words(fleet, deployment)
     if deployment.state in STARTING:
-        return finish(fleet, deployment, reason=said or "ended while it was starting")
+        limit = overdue(deployment, fleet.clock.now())
+        return finish(fleet, deployment, reason=said or limit or "ended while it was starting")
     return finish(fleet, deployment, reason=said or _guess(deployment, fleet.clock.now()))
 
 

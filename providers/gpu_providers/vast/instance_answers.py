@@ -128,7 +128,7 @@ def _why_stopped(instance: Json, now: datetime) -> str:
     """Why Vast.ai means it to be stopped, which we never ask for; empty while it may run (dstack#4037)."""
     intended, *others = (text(instance, name) or "running" for name in ("intended_status", "cur_state", "next_state"))
     age_s, left_s = _age_s(instance, now), number(instance.get("duration"))
-    if intended == "running" or ("running" in others and age_s < FLIP_S):
+    if intended != "stopped" or ("running" in others and age_s < FLIP_S):
         return ""
     if instance.get("is_bid") is True:
         return "outbid: another renter pays more"
