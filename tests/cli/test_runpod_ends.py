@@ -165,7 +165,7 @@ def test_what_the_cloud_stopped_is_destroyed_for_it_may_bill_on(gpu: Gpu, cloud:
         cloud.pods.stop(launched)
     wait_until(lambda: not list(cloud.pods))
     wait_until(lambda: gpu.state_of("tiny") == "failed")
-    assert gpu.ls()[0]["reason"] == "runpod says: EXITED"
+    assert "EXITED" in gpu.ls()[0]["reason"]  # as the list has it, or in the words of its start
 
 
 def test_what_was_ended_in_the_console_is_shown_as_gone_and_costs_no_more(
