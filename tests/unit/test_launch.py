@@ -440,7 +440,7 @@ def test_the_recipe_of_what_cannot_be_taken_back_is_not_kept(fleet: Fleet) -> No
 
 @pytest.mark.parametrize(
     ("usd_per_gib", "notes"),
-    [(0.02, ["besides, some $0.20 for the traffic of image and weights"]), (0.0001, []), (0.0, [])],
+    [(0.02, ["traffic of image and weights: some $0.20, once"]), (0.0001, []), (0.0, [])],
 )
 def test_traffic_that_is_billed_is_told(fleet: Fleet, usd_per_gib: float, notes: list[str]) -> None:
     told = Told()

@@ -230,7 +230,7 @@ def _check_budget(wanted: Wanted, offer: Offer) -> None:
 def _traffic(candidate: Candidate) -> str:
     """What it costs beside its hours; empty where that is nothing to speak of."""
     usd = candidate.session.traffic_usd
-    return f"besides, some {format_usd(usd)} for the traffic of image and weights" if usd >= LEAST_TOLD_USD else ""
+    return f"traffic of image and weights: some {format_usd(usd)}, once" if usd >= LEAST_TOLD_USD else ""
 
 
 def _caveat(provider: Provider, candidate: Candidate) -> str:
