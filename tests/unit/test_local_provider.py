@@ -341,7 +341,7 @@ def test_a_disk_that_is_full_leaves_no_process_and_no_folder(
 
 
 KILLED_AT_EVERY_LINE = """
-import json, os, signal, sys
+import json, os, signal, sys, time
 from dataclasses import replace
 from pathlib import Path
 import psutil
@@ -381,6 +381,7 @@ while killed:
     if child == 0:
         launch_and_be_killed_at(line, replace(wanted, name=name, command=tuple(command)))
     killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    time.sleep(0.02)  # the kernel lets the parent of a vfork go on before it shows the child's new command line
     before = alive(command)
     listed = [resource.name for resource in provider.list_resources()]
     provider.terminate(name)

@@ -6,9 +6,9 @@ RunPod starts a container again whenever its command ends, for ever, and bills o
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from gpu_providers.base import Boot, ResourceState
+from gpu_providers.docker_errors import NO_PROGRAM, OLD_DRIVER, check, fatal, no_image
 from gpu_providers.errors import CommandCrashed, HostFailed, InvalidRequest
 from gpu_providers.runpod import pod_answers
 from gpu_providers.values import Json
@@ -30,47 +30,24 @@ _DONE = ("Pull complete", "Already exists")
 _AMOUNT = re.compile(r"[\d.]+ ?[kMG]?i?B ?/ ?[\d.]+ ?[kMG]?i?B")
 
 
-@dataclass(frozen=True)
-class _Fatal:
-    """A line after which waiting is in vain."""
-
-    pattern: re.Pattern[str]
-    error: type[HostFailed | InvalidRequest]
-    message: str
-    hint: str = ""
-
-
-def _row(pattern: str, error: type[HostFailed | InvalidRequest], message: str, hint: str = "") -> _Fatal:
-    return _Fatal(re.compile(pattern, re.IGNORECASE), error, message, hint)
-
-
 _FATAL = (
-    _row(
+    fatal(
         r"no space left on device",
         InvalidRequest,
         "the image does not fit on the pod's disk",
         "give it more: disk_gb in the recipe's section of runpod",
     ),
-    _row(
-        r"manifest unknown|manifest for \S+ not found|repository does not exist|pull access denied",
-        InvalidRequest,
-        "its registry does not have the image, or does not give it to us",
-        "check the engine's version in the recipe; a private registry needs the option `registry`",
-    ),
-    _row(r"executable file not found", InvalidRequest, "the image has no such program"),
-    _row(
-        r"unsatisfied condition: cuda|nvidia-container-cli: requirement error",
-        HostFailed,
-        "the driver of this host is too old for the image",
-    ),
+    no_image("check the engine's version in the recipe; a private registry needs the option `registry`"),
+    NO_PROGRAM,
+    OLD_DRIVER,
     # dstack#1976: layers that a host does not find; dstack#2729: user ids that it cannot map. Other hosts pull both.
-    _row(
+    fatal(
         r"failed to pull image|failed to get hub registry auth|layer does not exist"
         r"|cannot be mapped to a host id|lchown",
         HostFailed,
         "this host cannot pull the image",
     ),
-    _row(r"error creating container|error starting container", HostFailed, "this host cannot start the container"),
+    fatal(r"error creating container|error starting container", HostFailed, "this host cannot start the container"),
 )
 """The first row that any line matches counts: what no host could do comes before what this one cannot."""
 
@@ -109,10 +86,7 @@ def check_fatal(log: Sequence[str]) -> None:
     A failure that came before the image was pulled all the same does not count.
     """
     pulled = max((number for number, line in enumerate(log) if _PULLED.search(line)), default=0)
-    for fatal in _FATAL:
-        for line in log[pulled:]:
-            if fatal.pattern.search(line):
-                raise fatal.error(f"{fatal.message}: {line.strip()[:300]}", hint=fatal.hint)
+    check(_FATAL, log[pulled:])
 
 
 def progress(log: Sequence[str]) -> str:

@@ -1,15 +1,14 @@
 """The `runpod` section of a recipe."""
 
-import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from gpu_providers.base import Volume
 from gpu_providers.errors import InvalidRequest
 from gpu_providers.runpod.names import COMMUNITY, SECURE
+from gpu_providers.section import Section
 
 _CLOUDS = {
     "secure": (SECURE,),
@@ -18,7 +17,6 @@ _CLOUDS = {
 }
 _KNOWN = ("cloud", "regions", "registry", "disk_gb", "workers_min", "workers_max", "flashboot", "timeout")
 _REGION = re.compile(r"[A-Z]+(-[A-Z0-9]+)+")
-_Value = TypeVar("_Value")
 _SMALLEST_DISK_GB = 20
 """With less RunPod finds no machine, as a user saw (comfyui-mcp#2014); the image alone takes more."""
 
@@ -44,22 +42,19 @@ class Options:
 
 def parse_options(options: Mapping[str, object]) -> Options:
     """Raises InvalidRequest for a key that is not known and for a value that makes no sense."""
-    for key in options:
-        if key not in _KNOWN:
-            near = difflib.get_close_matches(key, _KNOWN, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known options: {', '.join(_KNOWN)}"
-            raise InvalidRequest(f"provider runpod has no option {key!r}", hint=hint)
-    default = Options()
-    workers_min = _whole(options, "workers_min", default.workers_min, least=0)
+    section, default = Section("runpod", options), Options()
+    section.check_known(_KNOWN)
+    workers_min = section.whole("workers_min", default.workers_min, least=0)
+    workers_max = max(default.workers_max, workers_min)
     return Options(
-        clouds=_clouds(options),
-        regions=_regions(options),
-        registry=_of_type(options, "registry", "", str, "the id of a credential, as RunPod's console shows it"),
-        disk_gb=_whole(options, "disk_gb", 0, least=1) if "disk_gb" in options else None,
+        clouds=_clouds(section),
+        regions=section.codes("regions", _REGION, hint="give a list of data center ids, such as [EU-RO-1, US-KS-2]"),
+        registry=section.text("registry", hint="give the id of a credential, as RunPod's console shows it"),
+        disk_gb=section.whole("disk_gb", 0, least=1) if "disk_gb" in options else None,
         workers_min=workers_min,
-        workers_max=_whole(options, "workers_max", max(default.workers_max, workers_min), least=max(1, workers_min)),
-        flashboot=_of_type(options, "flashboot", default.flashboot, bool, "true or false"),
-        timeout_s=_whole(options, "timeout", default.timeout_s, least=1),
+        workers_max=section.whole("workers_max", workers_max, least=max(1, workers_min)),
+        flashboot=section.flag("flashboot", default.flashboot),
+        timeout_s=section.whole("timeout", default.timeout_s, least=1),
     )
 
 
@@ -92,38 +87,8 @@ def disk_gb(options: Options, disk_gib: int) -> int:
     return options.disk_gb or max(_SMALLEST_DISK_GB, math.ceil(disk_gib * 2**30 / 10**9))
 
 
-def _clouds(options: Mapping[str, object]) -> tuple[str, ...]:
-    value = options.get("cloud", "secure")
+def _clouds(section: Section) -> tuple[str, ...]:
+    value = section.said.get("cloud", "secure")
     if not isinstance(value, str) or value not in _CLOUDS:
-        raise _refused("cloud", value, f"give one of {', '.join(_CLOUDS)}")
+        raise section.refused("cloud", f"give one of {', '.join(_CLOUDS)}")
     return _CLOUDS[value]
-
-
-def _regions(options: Mapping[str, object]) -> tuple[str, ...]:
-    """In capitals: RunPod knows no other spelling."""
-    value = options.get("regions", [])
-    hint = "give a list of data center ids, such as [EU-RO-1, US-KS-2]"
-    if not isinstance(value, list | tuple):
-        raise _refused("regions", value, hint)
-    regions = tuple(region.upper() if isinstance(region, str) else "" for region in value)
-    if not all(_REGION.fullmatch(region) for region in regions):
-        raise _refused("regions", value, hint)
-    return regions
-
-
-def _whole(options: Mapping[str, object], name: str, default: int, *, least: int) -> int:
-    value = options.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise _refused(name, value, f"give a whole number, {least} or more")
-    return value
-
-
-def _of_type(options: Mapping[str, object], name: str, default: _Value, wanted: type[_Value], hint: str) -> _Value:
-    value = options.get(name, default)
-    if not isinstance(value, wanted):
-        raise _refused(name, value, f"give {hint}")
-    return value
-
-
-def _refused(name: str, value: object, hint: str) -> InvalidRequest:
-    return InvalidRequest(f"provider runpod: {name} is {value!r}", hint=hint)

@@ -3,12 +3,11 @@
 A host that has failed does not recover (https://docs.vast.ai/api-reference, skypilot's and dstack's backends).
 """
 
-import re
-from dataclasses import dataclass
 from datetime import datetime
 
 from gpu_providers.base import Boot, ResourceState
-from gpu_providers.errors import CommandCrashed, HostFailed, InvalidRequest
+from gpu_providers.docker_errors import NO_PROGRAM, OLD_DRIVER, check, fatal, no_image
+from gpu_providers.errors import CommandCrashed, HostFailed
 from gpu_providers.values import Json, number, text
 from gpu_providers.vast.instance_answers import DISK_GB, endpoint, is_silent, labels_of, state
 from gpu_providers.vast.refusals import masked
@@ -17,42 +16,18 @@ _SPARE_GB = 1.0
 """By which a disk may read as smaller than it was asked for."""
 
 
-@dataclass(frozen=True)
-class _Fatal:
-    """Words after which waiting is in vain."""
-
-    pattern: re.Pattern[str]
-    error: type[HostFailed | InvalidRequest]
-    message: str
-    hint: str = ""
-
-
-def _row(pattern: str, error: type[HostFailed | InvalidRequest], message: str, hint: str = "") -> _Fatal:
-    return _Fatal(re.compile(pattern, re.IGNORECASE), error, message, hint)
-
-
 _FATAL = (
-    _row(
-        r"manifest unknown|manifest for \S+ not found|repository does not exist|pull access denied"
-        r"|invalid reference format",
-        InvalidRequest,
-        "its registry does not have the image, or does not give it to us",
-        "check the engine's version in the recipe",
-    ),
-    _row(r"nvidia\S* executable file not found", HostFailed, "this host has no NVIDIA container runtime"),
-    _row(r"executable file not found", InvalidRequest, "the image has no such program"),
-    _row(
-        r"unsatisfied condition: cuda|nvidia-container-cli: requirement error",
-        HostFailed,
-        "the driver of this host is too old for the image",
-    ),
-    _row(r"no space left on device", HostFailed, "the disk of this host is full"),
-    _row(
+    no_image("check the engine's version in the recipe"),
+    fatal(r"nvidia\S* executable file not found", HostFailed, "this host has no NVIDIA container runtime"),
+    NO_PROGRAM,
+    OLD_DRIVER,
+    fatal(r"no space left on device", HostFailed, "the disk of this host is full"),
+    fatal(
         r"toomanyrequests|error pulling image|failed to pull|failed to register layer",
         HostFailed,
         "this host cannot pull the image",
     ),
-    _row(
+    fatal(
         r"error response from daemon|OCI runtime create failed|nvidia-container-cli|error (?:creating|starting)",
         HostFailed,
         "this host cannot start the container",
@@ -82,10 +57,7 @@ def has_ended_by_itself(instance: Json) -> bool:
 
 def check_fatal(message: str) -> None:
     """Raises HostFailed or InvalidRequest when the host has said what makes waiting vain."""
-    for fatal in _FATAL:
-        for line in message.splitlines():
-            if fatal.pattern.search(line):
-                raise fatal.error(f"{fatal.message}: {masked(line.strip())[:300]}", hint=fatal.hint)
+    check(_FATAL, message.splitlines(), shown=masked)
 
 
 def check_disk(instance: Json) -> None:

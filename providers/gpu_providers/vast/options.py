@@ -1,13 +1,11 @@
 """The `vast` section of a recipe."""
 
-import difflib
 import math
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gpu_providers.errors import InvalidRequest
+from gpu_providers.section import Section
 
 _KNOWN = (
     *("reliability", "verified", "datacenter", "regions", "min_duration", "min_inet_down_mbps", "min_direct_ports"),
@@ -48,23 +46,19 @@ class Options:
 
 def parse_options(options: Mapping[str, object]) -> Options:
     """Raises InvalidRequest for a key that is not known and for a value that makes no sense."""
-    for key in options:
-        if key not in _KNOWN:
-            near = difflib.get_close_matches(key, _KNOWN, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known options: {', '.join(_KNOWN)}"
-            raise InvalidRequest(f"provider vast has no option {key!r}", hint=hint)
-    default = Options()
+    section, default = Section("vast", options), Options()
+    section.check_known(_KNOWN)
     return Options(
-        reliability=_number(options, "reliability", default.reliability, least=0, most=1),
-        verified=_flag(options, "verified", default.verified),
-        datacenter=_flag(options, "datacenter", default.datacenter),
-        regions=_regions(options),
-        min_duration_s=_number(options, "min_duration", default.min_duration_s, least=0),
-        min_inet_down_mbps=_number(options, "min_inet_down_mbps", default.min_inet_down_mbps, least=0),
-        min_direct_ports=_whole(options, "min_direct_ports", default.min_direct_ports, least=1),
-        disk_gb=_whole(options, "disk_gb", 0, least=_SMALLEST_DISK_GB) if "disk_gb" in options else None,
-        bid_margin=_number(options, "bid_margin", default.bid_margin, least=1),
-        bid_usd_per_hour=_most_to_bid(options),
+        reliability=section.number("reliability", default.reliability, least=0, most=1),
+        verified=section.flag("verified", default.verified),
+        datacenter=section.flag("datacenter", default.datacenter),
+        regions=section.codes("regions", _COUNTRY, hint="give a list of two-letter country codes, such as [SE, US]"),
+        min_duration_s=section.number("min_duration", default.min_duration_s, least=0),
+        min_inet_down_mbps=section.number("min_inet_down_mbps", default.min_inet_down_mbps, least=0),
+        min_direct_ports=section.whole("min_direct_ports", default.min_direct_ports, least=1),
+        disk_gb=section.whole("disk_gb", 0, least=_SMALLEST_DISK_GB) if "disk_gb" in options else None,
+        bid_margin=section.number("bid_margin", default.bid_margin, least=1),
+        bid_usd_per_hour=_most_to_bid(section),
     )
 
 
@@ -73,46 +67,7 @@ def disk_gb(options: Options, disk_gib: int) -> int:
     return options.disk_gb or max(_SMALLEST_DISK_GB, math.ceil(disk_gib * 2**30 / 10**9))
 
 
-def _regions(options: Mapping[str, object]) -> tuple[str, ...]:
-    value = options.get("regions", [])
-    hint = "give a list of two-letter country codes, such as [SE, US]"
-    if not isinstance(value, list | tuple):
-        raise _refused("regions", value, hint)
-    regions = tuple(region.upper() if isinstance(region, str) else "" for region in value)
-    if not all(_COUNTRY.fullmatch(region) for region in regions):
-        raise _refused("regions", value, hint)
-    return regions
-
-
-def _most_to_bid(options: Mapping[str, object]) -> float | None:
-    if options.get("bid_usd_per_hour") is None:
+def _most_to_bid(section: Section) -> float | None:
+    if section.said.get("bid_usd_per_hour") is None:
         return None
-    return _number(options, "bid_usd_per_hour", 0, least=_SMALLEST_BID_USD, most=_LARGEST_BID_USD)
-
-
-def _number(
-    options: Mapping[str, object], name: str, default: float, *, least: float, most: float = sys.float_info.max
-) -> float:
-    value = options.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        bounds = f"from {least:g} to {most:g}" if most < sys.float_info.max else f"{least:g} or more"
-        raise _refused(name, value, f"give a number, {bounds}")
-    return float(value)
-
-
-def _whole(options: Mapping[str, object], name: str, default: int, *, least: int) -> int:
-    value = options.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise _refused(name, value, f"give a whole number, {least} or more")
-    return value
-
-
-def _flag(options: Mapping[str, object], name: str, default: bool) -> bool:
-    value = options.get(name, default)
-    if not isinstance(value, bool):
-        raise _refused(name, value, "give true or false")
-    return value
-
-
-def _refused(name: str, value: object, hint: str) -> InvalidRequest:
-    return InvalidRequest(f"provider vast: {name} is {value!r}", hint=hint)
+    return section.number("bid_usd_per_hour", 0, least=_SMALLEST_BID_USD, most=_LARGEST_BID_USD)
