@@ -119,7 +119,7 @@ class Guard:
         detached = self._is_detached_start(deployment)
         self._looks[deployment.resource_name] += 1
         if detached and self._looks[deployment.resource_name] % 2 == 0:
-            reason = why_not_booting(self._fleet, deployment)
+            reason = why_end(self._fleet, deployment, None) or why_not_booting(self._fleet, deployment)
         else:
             deployment, resource = look(self._fleet, deployment)
             reason = why_end(self._fleet, deployment, resource) or self._why_idle(deployment)
