@@ -139,7 +139,7 @@ class Gpu:
         guard = self.guard()
         assert guard, "there is no guard"
         guard.kill()
-        wait_until(lambda: self.guard() is None)
+        wait_until(lambda: not is_alive(guard))  # its memory, by which it is known, goes before its ports and locks
 
     def engine(self) -> psutil.Process:
         """The one engine; fails when there are none or several."""
