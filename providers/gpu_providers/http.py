@@ -138,15 +138,18 @@ class Http:
         *,
         call_s: float = CALL_S,
         pause_s: Callable[[Answer], float | None] = asked_pause_s,
+        turn: Callable[[], object] = lambda: None,
     ) -> Answer:
         """For requests that may be sent twice without harm: tried again while the cloud is out of order or busy.
 
-        `pause_s` is for a cloud that has ways of its own to say for how long, or that it is in vain.
+        `pause_s` is for a cloud that has ways of its own to say for how long, or that it is in vain; `turn` waits
+        before each try, for a cloud that limits how often it is asked.
         Raises ProviderUnavailable when no complete answer came, TooManyRequests when the wait would take too long.
         """
         deadline = self.clock() + call_s
         pauses = iter(PAUSES_S)
         while True:
+            turn()
             outcome = self._try(request, deadline)
             asked_s = pause_s(outcome) if isinstance(outcome, Answer) else 0.0
             wait_s = _longer(asked_s, next(pauses, None))

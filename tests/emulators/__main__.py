@@ -17,11 +17,12 @@ from typing import Any, NoReturn
 
 from .cloud import Cloud
 from .engines import Engine
+from .lambda_cloud import LambdaEmulator
 from .misbehaviour import WHATS, read
 from .runpod import RunPodEmulator
 from .vast import VastEmulator
 
-CLOUDS: dict[str, type[Cloud]] = {"runpod": RunPodEmulator, "vast": VastEmulator}
+CLOUDS: dict[str, type[Cloud]] = {"runpod": RunPodEmulator, "vast": VastEmulator, "lambda": LambdaEmulator}
 WIDTH = max(map(len, WHATS))
 
 
