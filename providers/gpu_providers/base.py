@@ -37,6 +37,8 @@ class Link(StrEnum):
     """By their own URL: the cloud's edge has TLS, or it is this machine."""
     TLS = "tls"
     """They are bare ports on the internet: the engine brings TLS, with a certificate made for this deployment alone."""
+    SSH = "ssh"
+    """They are ports of the machine's own loopback: through its SSH server (`Provider.ssh`)."""
 
 
 class ResourceState(StrEnum):
@@ -105,6 +107,8 @@ class Offer:
     """For what it downloads."""
     host: str = ""
     """The physical machine, where the cloud tells them apart: one that did not come up is avoided for a while."""
+    architecture: str = "x86_64"
+    """Of its processors: `x86_64` or `arm64`. Images are made for some."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,8 @@ class Search:
     """Offers that the cloud may take back at any time will do."""
     ttl_s: float = 0.0
     """How long it may have to live: an offer that ends sooner will not do."""
+    public: bool = False
+    """As in `LaunchRequest`: an offer where that cannot be had will not do."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +166,11 @@ class LaunchRequest:
     """Name or id of the network volume that is attached at `VolumeStore.volume_path`; empty for none."""
     idle_s: float = 0.0
     """For `Kind.SERVERLESS`: the cloud ends a worker after so long without a request."""
+    older_image: str = ""
+    """The same for hosts that do not support `min_cuda_version`, where the provider learns that only on the host; empty
+    for none."""
+    public: bool = False
+    """The port must be reachable from here by the endpoint's own URL, whatever the provider's `link` is."""
 
 
 @dataclass(frozen=True)
@@ -198,13 +209,15 @@ class Boot:
     """Since the command was last started: a fall between two looks is a restart. None where it is not known."""
     endpoint: str = ""
     """As in `Resource`: some clouds choose it only when the command runs."""
+    note: str = ""
+    """What the user has to know of how it came up, a sentence; each is told once."""
 
 
 @dataclass(frozen=True)
 class SelfDestruction:
-    """How a resource ends itself from inside, with a credential that the cloud puts into its environment.
+    """How a resource ends itself from inside, with a credential that is in its environment.
 
-    `{NAME}` in the URLs and headers stands for that environment variable of the resource.
+    `{NAME}` in URLs, headers and body stands for that environment variable of the resource.
     """
 
     method: str
@@ -218,6 +231,22 @@ class SelfDestruction:
     user_agent: str
     credential_variables: tuple[str, ...]
     """Variables with which it can be destroyed: only the supervisor gets them, not the command under it."""
+    body: str = ""
+    """Sent with the call (not with the check), as JSON; empty for none."""
+
+
+@dataclass(frozen=True)
+class SshLogin:
+    """How to log in to a machine: nothing here is secret but what `identity` holds."""
+
+    host: str
+    port: int
+    user: str
+    identity: Path
+    """The private key; others are not to be tried."""
+    known_hosts: Path
+    """In OpenSSH's format: the only host keys that will do, under the name `alias`."""
+    alias: str
 
 
 @dataclass(frozen=True)
@@ -240,7 +269,8 @@ class Provider(ABC):
     list_lag_s: float = 0.0
     """For how long after a create `find` and `describe` may not know of it yet."""
     link: Link = Link.DIRECT
-    """How its endpoints are reached. For another than DIRECT their URLs are those of the bare port: `http://`."""
+    """How its endpoints are reached. For another than DIRECT their URLs are those of the bare port: `http://`. For SSH
+    it is the port as the machine itself sees it, `http://127.0.0.1:8000`."""
 
     def __init__(self, context: ProviderContext) -> None:
         self.context = context
@@ -282,9 +312,22 @@ class Provider(ABC):
             raise CommandCrashed(resource.detail)
         return Boot(resource.state is ResourceState.RUNNING, resource.detail)
 
-    def self_destruction(self) -> SelfDestruction | None:
-        """How its resources end themselves; None where the cloud gives them no means to."""
+    def self_destruction(self, options: Mapping[str, object]) -> SelfDestruction | None:  # noqa: ARG002 - most need none
+        """How its resources end themselves; None where they have no means to.
+
+        `options` is this provider's section of the recipe, which may decide that.
+        """
         return None
+
+    def ssh(self, name: str) -> SshLogin | None:  # noqa: ARG002 - most clouds' resources have no SSH server
+        """How to log in to the machine of the resource of this name, by what this side knows: asks nobody.
+
+        None where it has no SSH server of its own, and as long as this side does not know where it is.
+        """
+        return None
+
+    def forget(self, name: str) -> None:  # noqa: B027 - most keep nothing
+        """Drop what is kept, here or without cost at the cloud, for a resource that is gone. Never raises."""
 
     def edge_key(self, kind: Kind) -> Secret | None:  # noqa: ARG002 - most clouds have none, of whatever kind
         """The key that the cloud's own edge demands at endpoints of this kind, in the place of the engine's.
@@ -347,6 +390,7 @@ class Volume:
     volume_id: str
     name: str
     size_gb: int
+    """0 for storage that grows with what is put into it."""
     region: str
     price_usd_per_month: float | None
     """None where the cloud does not say."""
@@ -375,7 +419,10 @@ class VolumeStore(ABC):
 
     @abstractmethod
     def create_volume(self, name: str, size_gb: int, region: str) -> Volume:
-        """Make one; it bills from now on. Raises InvalidRequest for a size or region that cannot be."""
+        """Make one; it bills from now on. Raises InvalidRequest for a size or region that cannot be.
+
+        Where storage grows by itself, the size means nothing.
+        """
 
     @abstractmethod
     def delete_volume(self, volume_id: str) -> None:

@@ -1,7 +1,7 @@
 """What a rented machine is told to run."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +35,7 @@ class PodCloud(Cloud, VolumeStore):
 
     volume_path = "/workspace"
 
-    def self_destruction(self) -> SelfDestruction:
+    def self_destruction(self, options: Mapping[str, object]) -> SelfDestruction:  # noqa: ARG002
         pod = "https://cloud.example/pods/{POD_ID}"
         headers = {"Authorization": "Bearer {CLOUD_KEY}"}
         return SelfDestruction("DELETE", pod, headers, "GET", pod, {404: "no_pod"}, "gpu-cli/1", ("CLOUD_KEY",))

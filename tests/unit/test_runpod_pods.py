@@ -452,7 +452,7 @@ def test_a_pod_can_end_itself_with_what_runpod_puts_into_its_environment(
     resource = launched(provider)
     (pod,) = cloud.pods
     environ = pod.environ()
-    how = provider.self_destruction()
+    how = provider.self_destruction({})
     assert how is not None
     headers = {name: value.format(**environ) for name, value in how.headers.items()} | {"User-Agent": how.user_agent}
     ended = httpx.request(how.method, how.url.format(**environ), headers=headers)

@@ -299,7 +299,7 @@ def test_an_instance_ends_itself_with_its_own_key_and_sees_itself_gone(
     cloud: VastEmulator, vast: VastProvider, offer: Offer
 ) -> None:
     made = vast.launch(request_of(offer))
-    end = vast.self_destruction()
+    end = vast.self_destruction({})
     assert end is not None
     assert end.credential_variables == ("CONTAINER_API_KEY",)
     own = cloud.instances.named("gpu-test-1").key
@@ -317,7 +317,7 @@ def test_a_key_that_vast_does_not_know_is_no_sign_that_the_instance_is_gone(
     cloud: VastEmulator, vast: VastProvider, offer: Offer
 ) -> None:
     made = vast.launch(request_of(offer))
-    end = vast.self_destruction()
+    end = vast.self_destruction({})
     assert end is not None
     answer = Caller(cloud, "f" * 64)("DELETE", f"/v0/instances/{made.resource_id}/")
     assert answer.status_code == 404

@@ -89,7 +89,7 @@ def container_request(
         engine=("python3", "engine_start.py", str(gpu_count), "python3", *ENGINE, *args, *_tls_args(deployment)),
         port=PORT,
         scheme="https" if deployment.link is Link.TLS else "http",
-        destruction=provider.self_destruction(),
+        destruction=provider.self_destruction(recipe.providers.get(provider.name, {})),
         launched_at=deployment.launched_at,
     )
     ordered = _ordered(recipe, deployment, candidate, provider)

@@ -127,6 +127,8 @@ def finish(fleet: Fleet, deployment: Deployment, *, reason: str = "") -> Deploym
         return finish(fleet, moved.actual, reason=reason) if moved.actual.is_live else moved.actual
     fleet.keys.forget(deployment.resource_name)
     fleet.certificates.forget(deployment.resource_name)
+    with contextlib.suppress(ProviderError):
+        fleet.provider(deployment.provider).forget(deployment.resource_name)
     if not deployment.reason.startswith(TAKEN_BACK):  # else it may have to be launched again
         spot_recipes(fleet).forget(deployment.resource_name)
     return deployment

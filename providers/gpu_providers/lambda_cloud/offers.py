@@ -10,7 +10,7 @@ from datetime import datetime
 from gpu_providers.base import Kind, Offer, Search
 from gpu_providers.lambda_cloud.client import LambdaClient
 from gpu_providers.lambda_cloud.filesystems import Filesystems
-from gpu_providers.lambda_cloud.names import OfferId, card_of
+from gpu_providers.lambda_cloud.names import OfferId, architecture, card_of
 from gpu_providers.lambda_cloud.options import Options, parse_options, regions_of
 from gpu_providers.values import Json, number, part, parts, text
 
@@ -63,6 +63,7 @@ def _offers(type_name: str, said: Json, regions: Sequence[str], disk_gib: int, n
             # Lambda does not tell machines apart, and those of a type in a region tend to be broken alike: of eight
             # H100s that a survey of GPU clouds rented on 2026-08-31, CUDA never came up on seven.
             host=f"{type_name}@{region}",
+            architecture=architecture(type_name),
         )
 
 

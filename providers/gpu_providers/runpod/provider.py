@@ -1,7 +1,7 @@
 """RunPod in our nouns: a pod is a resource, and so is a serverless endpoint, whose id has a prefix to tell."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -110,7 +110,7 @@ class RunPodProvider(Provider, VolumeStore):
     def check(self) -> Sequence[Check]:
         return tuple(doctor.checks(self.context.environ, lambda: self._client))
 
-    def self_destruction(self) -> SelfDestruction | None:
+    def self_destruction(self, options: Mapping[str, object]) -> SelfDestruction | None:  # noqa: ARG002
         """RunPod puts the pod's id and a key for this pod alone into its environment."""
         url = f"{self._urls.api}/pods/{{RUNPOD_POD_ID}}"
         return SelfDestruction(

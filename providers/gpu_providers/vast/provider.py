@@ -1,7 +1,7 @@
 """Vast.ai in our nouns: an instance is a resource, and its ports are bare ones on the internet."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
@@ -97,7 +97,7 @@ class VastProvider(Provider):
     def check(self) -> Sequence[Check]:
         return tuple(doctor.checks(self.context.environ, lambda: self._client, lambda: self.offers(Search())))
 
-    def self_destruction(self) -> SelfDestruction | None:
+    def self_destruction(self, options: Mapping[str, object]) -> SelfDestruction | None:  # noqa: ARG002
         """Vast.ai puts the instance's id and a key for this instance alone into its environment.
 
         A key that it does not know is answered with 404 as well: only its word for the instance counts.
