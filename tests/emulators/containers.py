@@ -48,6 +48,7 @@ STOP_GRACE_S = 10.0
 """Docker's own."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 0.1, 60.0, 10.0
 """Docker waits before a restart, twice as long each time, until the command has run for `STEADY_S`."""
+CRASHED, NOT_FOUND, SIGNALLED = 1, 127, 128
 POLL_S = 0.05
 LINE_BYTES = 16_384
 """Docker cuts longer lines."""
@@ -66,11 +67,18 @@ class Container:
         self.folder = folder
         self.log = Log(clock.now)
         self.restarts = 0
+        self.exit_code: int | None = None
+        """Of the command when it ended last, as a shell tells it."""
+        self.started = threading.Event()
+        """Set when its command has been started for the first time, or could not be."""
+        self.start_error = ""
+        """Why it could not be."""
         self._boot = boot
         self._find_commands = find_commands
         self._commands: Path | None = None
         self._clock = clock
-        self._local_port = images.free_port()
+        self.host_port = images.free_port()
+        """The port of this machine's loopback behind the declared one, whether or not anything runs."""
         self._state = State.CREATING
         self._started_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
@@ -94,8 +102,8 @@ class Container:
 
     @property
     def local_port(self) -> int | None:
-        """The port of this machine's loopback behind the declared one; None while no command runs."""
-        return self._local_port if self._process else None
+        """The same; None while no command runs."""
+        return self.host_port if self._process else None
 
     @property
     def port(self) -> int | None:
@@ -103,7 +111,7 @@ class Container:
         if self._process is None:
             return None
         with socket.socket() as probe:
-            return self._local_port if probe.connect_ex(("127.0.0.1", self._local_port)) == 0 else None
+            return self.host_port if probe.connect_ex(("127.0.0.1", self.host_port)) == 0 else None
 
     def stop(self) -> None:
         """Begins to end it and returns at once: the command may be waiting for this very answer."""
@@ -121,6 +129,7 @@ class Container:
                 self._run_for_ever()
             self._stopping.wait()
         finally:
+            self.started.set()
             self._state = State.REMOVED
             self.say("remove container")
             self.log.end()
@@ -172,30 +181,38 @@ class Container:
 
     def _run(self) -> None:
         """Until the command ends or is to."""
+        if self._boot.crash_after_s is None and self._commands is not None:
+            self._run_command(self._commands)
+            return
+        self.started.set()
         if self._boot.crash_after_s is not None:
             for line in self._boot.crash_lines:
                 self.log.add(CONTAINER, line)
             self._wait_until(self._started_s + self._boot.crash_after_s)
-        elif self._commands is None:
-            self._stopping.wait()
+            self.exit_code = CRASHED
         else:
-            self._run_command(self._commands)
+            self._stopping.wait()
 
     def _run_command(self, commands: Path) -> None:
         spec = self.spec
         command = (*(spec.entrypoint or images.entrypoint_of(spec.image)), *spec.cmd)
         try:
             self._process = process_tree.start(
-                images.command_on(command, spec.port, self._local_port), self.folder, self._environ(commands)
+                images.command_on(command, spec.port, self.host_port), self.folder, self._environ(commands)
             )
         except (OSError, IndexError) as error:
-            self.say(f"error starting container: {command[0] if command else 'no command'}: {error}")
+            self.start_error = f"{command[0] if command else 'no command'}: {error}"
+            self.say(f"error starting container: {self.start_error}")
+            self.exit_code = NOT_FOUND
+            self.started.set()
             return
+        self.started.set()
         reader = threading.Thread(target=self._read, args=(self._process,), name=f"log-{spec.id}", daemon=True)
         reader.start()
         while self._process.poll() is None and not self._stopping.wait(POLL_S):
             pass
         self._end(self._process)
+        self.exit_code = _as_shells_tell(self._process.returncode)
         reader.join(STOP_GRACE_S)  # a process that cannot be killed keeps the pipe open
         self._process = None
 
@@ -205,7 +222,7 @@ class Container:
             "PATH": f"{commands}:{os.environ.get('PATH', os.defpath)}",
             "HOME": str(self.folder),
             **IMAGE_ENV,
-            **self.spec.env_on(self.spec.env, self.spec.port, self._local_port),
+            **self.spec.env_on(self.spec.env, self.spec.port, self.host_port),
             **{name: os.environ[name] for name in REACH if name in os.environ},
             "CUDA_VISIBLE_DEVICES": "",
         }
@@ -231,6 +248,10 @@ class Container:
             self._stopping.wait(min(POLL_S, left_s / self._clock.speed))
 
 
+def _as_shells_tell(returncode: int) -> int:
+    return SIGNALLED - returncode if returncode < 0 else returncode
+
+
 class Containers:
     """All containers of one emulator; their folders are deleted by `close`.
 
@@ -241,6 +262,7 @@ class Containers:
         self._clock = clock
         self._commands: dict[Engine, Path | None] = {Engine.NONE: None}
         self._installing = threading.Lock()
+        self._watching = threading.Lock()
         self._containers: list[Container] = []
         self._watch: subprocess.Popen[bytes] | None = None
 
@@ -255,6 +277,11 @@ class Containers:
     def new_folder(self, name: str) -> Path:
         """An empty one, which `close` deletes."""
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._root))
+
+    def watch(self) -> None:
+        """From now on nothing that is marked with a folder of these (see `process_tree`) outlives this process."""
+        with self._watching:
+            self._watch = self._watch or process_tree.watch(self._root)
 
     @cached_property
     def _root(self) -> Path:
@@ -274,6 +301,6 @@ class Containers:
         """Installed by the first container that needs them, as a part of its pull."""
         with self._installing:
             if engine not in self._commands:
-                self._watch = self._watch or process_tree.watch(self._root)
+                self.watch()
                 self._commands[engine] = engines.install(engine, self._root)
             return self._commands[engine]

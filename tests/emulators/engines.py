@@ -10,6 +10,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 STUB_PACKAGES = Path(__file__).resolve().parents[1] / "stub_engine"
@@ -38,12 +39,14 @@ def install(engine: Engine, folder: Path) -> Path:
     return bin_folder
 
 
-def _stub_python(folder: Path) -> Path:
-    """Of a virtual environment that has the stand-in: commands set PYTHONPATH for purposes of their own."""
+def python_with(packages: Path, folder: Path) -> Path:
+    """Of a virtual environment, made in that folder, that has the packages: commands set PYTHONPATH for purposes of
+    their own.
+    """
     version, base = sysconfig.get_python_version(), Path(sys.base_prefix)
-    packages = folder / "lib" / f"python{version}" / "site-packages"
-    packages.mkdir(parents=True)
-    (packages / "stub.pth").write_text(f"{STUB_PACKAGES}\n")
+    site_packages = folder / "lib" / f"python{version}" / "site-packages"
+    site_packages.mkdir(parents=True)
+    (site_packages / "packages.pth").write_text(f"{packages}\n")
     (folder / "pyvenv.cfg").write_text(f"home = {base / 'bin'}\n")
     (folder / "bin").mkdir()
     python = folder / "bin" / "python"
@@ -61,4 +64,7 @@ def _vllm_python(_folder: Path) -> Path:
     return Engines(cache).ensure(build_for(VLLM_VERSION, gpu_count=0), Silent()).python
 
 
-PYTHONS: Mapping[Engine, Callable[[Path], Path]] = {Engine.STUB: _stub_python, Engine.VLLM: _vllm_python}
+PYTHONS: Mapping[Engine, Callable[[Path], Path]] = {
+    Engine.STUB: partial(python_with, STUB_PACKAGES),
+    Engine.VLLM: _vllm_python,
+}

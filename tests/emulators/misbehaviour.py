@@ -70,6 +70,12 @@ WHATS: Mapping[str, What] = {
     "clipped-disk": What("create", "it gets half of the disk that it asked for"),
     "no-container-key": What("create", "what runs gets no key to end itself with"),
     "container-key-dies": What("create", "the key of what runs is good for nothing once the resource is gone"),
+    "auth-late": What("create", "for `seconds` after its boot its SSH server lets nobody in"),
+    "plants-no-host-key": What("create", "the host key of its SSH server is not the one of the user data"),
+    "broken-gpu": What("create", "it is up and CUDA does not initialise: error `status` (802)"),
+    "old-driver": What("create", "it has the driver `text` (570.148.08)"),
+    "docker-broken": What("create", "Docker finds no GPUs until NVIDIA's runtime is configured and it is restarted"),
+    "no-image": What("create", "its Docker can pull no image, or none with `text` in its name"),
     "system-line": What("create", "the host logs `text` instead of starting the container"),
 }
 

@@ -63,22 +63,36 @@ def kill(folder: Path, main_pid: int | None = None) -> None:
 
 
 def members(folder: Path, main_pid: int | None = None) -> Iterator[psutil.Process]:
-    """Every living process of the container with that folder and main process, or of all below the folder."""
-    descendants = _descendants(main_pid) if main_pid else ()
+    """Every living process of the container with that folder and main process, or of all below the folder: those with
+    the marker, and all that descend from them (some write their title over the environment that the system shows).
+    """
+    living, parents, roots = [], {}, {main_pid} if main_pid and _is_ours(main_pid) else set()
     for process in psutil.process_iter():
         try:
-            if process.status() != psutil.STATUS_ZOMBIE and (process in descendants or _is_marked(process, folder)):
-                yield process
+            with process.oneshot():
+                parents[process.pid] = process.ppid()
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    living.append(process)
+            if _is_marked(process, folder):
+                roots.add(process.pid)
         except (psutil.Error, OSError):
             continue  # ended meanwhile, or another user's
+    return (process for process in living if roots.intersection(_lineage(process.pid, parents)))
 
 
-def _descendants(main_pid: int) -> set[psutil.Process]:
+def _is_ours(pid: int) -> bool:
+    """Whether it is a child of this process: pids come again."""
     try:
-        main = psutil.Process(main_pid)
-        return {main, *main.children(recursive=True)} if main.ppid() == os.getpid() else set()
+        return psutil.Process(pid).ppid() == os.getpid()
     except psutil.Error:
-        return set()
+        return False
+
+
+def _lineage(pid: int, parents: Mapping[int, int]) -> Iterator[int]:
+    """Itself, its parent and so on."""
+    while pid:
+        yield pid
+        pid = parents.get(pid, 0)
 
 
 def _is_marked(process: psutil.Process, folder: Path) -> bool:

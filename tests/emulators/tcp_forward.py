@@ -10,11 +10,12 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 Target = Callable[[], int | None]
 """Answers the port of loopback behind it, None while there is none; asked for each connection, from another thread."""
 
+Address: TypeAlias = tuple[str, int]
 T = TypeVar("T")
 
 PART_BYTES = 65_536
@@ -27,7 +28,7 @@ class TcpForwards:
     """The forwarded ports of one emulator, served by one thread from `start` to `stop`."""
 
     def __init__(self) -> None:
-        self._servers: dict[int, asyncio.Server] = {}
+        self._servers: dict[Address, asyncio.Server] = {}
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     def start(self) -> None:
@@ -35,13 +36,13 @@ class TcpForwards:
         self._thread = threading.Thread(target=self._loop.run_forever, name="tcp-forwards", daemon=True)
         self._thread.start()
 
-    def open(self, target: Target) -> int:
-        """A port that leads there, until it is closed."""
-        return self._done(self._open(target))
+    def open(self, target: Target, address: Address = ("127.0.0.1", 0)) -> int:
+        """A port that leads there, until it is closed; 0 is any free one. Raises OSError for one that is taken."""
+        return self._done(self._open(target, address))
 
-    def close(self, port: int) -> None:
+    def close(self, port: int, host: str = "127.0.0.1") -> None:
         """Nothing listens there any more; connections that are open go on. Again is no harm."""
-        self._done(self._close(port))
+        self._done(self._close((host, port)))
 
     def stop(self) -> None:
         """Closes all ports and resets all connections; returns when nothing is left of them."""
@@ -53,19 +54,19 @@ class TcpForwards:
     def _done(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _open(self, target: Target) -> int:
+    async def _open(self, target: Target, address: Address) -> int:
         def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = self._loop.create_task(_forward(reader, writer, target()))
             self._connections[task] = writer
             task.add_done_callback(self._connections.pop)
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(serve, *address)
         port: int = server.sockets[0].getsockname()[1]
-        self._servers[port] = server
+        self._servers[address[0], port] = server
         return port
 
-    async def _close(self, port: int) -> None:
-        server = self._servers.pop(port, None)
+    async def _close(self, address: Address) -> None:
+        server = self._servers.pop(address, None)
         if server:
             await asyncio.sleep(SETTLE_S)
             server.close()

@@ -38,6 +38,10 @@ def _is_tag(tag: Any) -> bool:
     return key_is_right and len(tag["value"]) <= LONGEST_TAG
 
 
+def _is_entry(value: Any) -> bool:
+    return isinstance(value, dict) and list(value) == ["id"] and _is_text(value["id"])
+
+
 def _is_mount(mount: Any) -> bool:
     if not isinstance(mount, dict) or mount.keys() != {"mount_point", "file_system_id"}:
         return False
@@ -56,6 +60,7 @@ FIELDS: Mapping[str, Callable[[Any], bool]] = {
     "file_system_names": _are_texts,
     "file_system_mounts": lambda value: isinstance(value, list) and all(map(_is_mount, value)),
     "user_data": lambda value: _is_text(value) and len(value.encode()) <= MOST_USER_DATA_BYTES,
+    "firewall_rulesets": lambda value: isinstance(value, list) and all(map(_is_entry, value)),
     "tags": lambda value: isinstance(value, list) and all(map(_is_tag, value)),
 }
 

@@ -7,6 +7,7 @@ or not; 24 at most; each in one region. One that an instance has cannot be delet
 import re
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bill import HOURS_PER_MONTH
@@ -60,6 +61,13 @@ class FileSystems:
     def __init__(self, cloud: "LambdaEmulator") -> None:
         self._cloud = cloud
         self._file_systems: dict[str, FileSystem] = {}
+        self._folders: dict[str, Path] = {}
+
+    def folder(self, id: str) -> Path:  # noqa: A002
+        """Where its files are."""
+        if id not in self._folders:
+            self._folders[id] = self._cloud.containers.new_folder("files")
+        return self._folders[id]
 
     def get(self, id: str) -> FileSystem | None:  # noqa: A002
         return self._file_systems.get(id)

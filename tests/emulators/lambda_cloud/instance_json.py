@@ -24,6 +24,7 @@ def as_json(instance: Instance, now: float) -> dict[str, Any]:
         "hostname": instance.machine.order.hostname,
         "actions": {action: _available(action, instance.status(now)) for action in ACTIONS},
         "tags": instance.body.get("tags", []),
+        "firewall_rulesets": [{"id": id_} for id_ in instance.machine.order.ruleset_ids],
     }
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..lifetime import Lifetime
 from .catalogue import TYPES
+from .linux_machine import LinuxMachine
 from .machine import Machine, Order, free_address
 
 if TYPE_CHECKING:
@@ -99,10 +100,15 @@ class Instances:
             raise LookupError(f"there is no instance {name}")
         return found[-1]
 
+    def machine_with(self, token: str) -> LinuxMachine | None:
+        """The one whose commands call with that token."""
+        machines = [one.machine for one in self if isinstance(one.machine, LinuxMachine)]
+        return next((machine for machine in machines if machine.token == token), None)
+
     def launch(self, body: Mapping[str, Any], public_key: str, mount_points: Mapping[str, str]) -> Instance:
         """One more, of a body that has been checked."""
         image = next(iter(body.get("image", {"family": "lambda-stack-22-04"}).values()))
-        address = free_address([instance.machine.address for instance in self])
+        address = free_address([instance.machine.address for instance in self], self._cloud.network)
         instance = Instance(
             created_at=self._cloud.clock.now(),
             id=secrets.token_hex(16),
@@ -115,6 +121,8 @@ class Instances:
                     public_key=public_key,
                     hostname=body.get("hostname", address.replace(".", "-")),
                     user_data=body.get("user_data", ""),
+                    mount_points=mount_points,
+                    ruleset_ids=[entry["id"] for entry in body.get("firewall_rulesets", ())],
                 ),
                 address,
             ),
@@ -122,7 +130,7 @@ class Instances:
         )
         self._instances[instance.id] = instance
         self._cloud.billing.start(instance.id, instance.name, 0.0)
-        instance.machine.start()
+        instance.machine.tick()
         return instance
 
     def terminate(self, instance: Instance, shown_for_s: float = 0.0) -> None:
@@ -141,6 +149,7 @@ class Instances:
         """Bills what is up."""
         now = self._cloud.clock.now()
         for instance in self:
+            instance.machine.tick()
             self._bill(instance, now)
 
     def _bill(self, instance: Instance, now: float) -> None:

@@ -36,6 +36,7 @@ class Launching:
     def _launch(self, request: Request) -> Response:
         body = request.json()
         refusal = bodies.wrong(body) or self._names_nothing(body) or self._wrong_file_system(body)
+        refusal = refusal or self._wrong_ruleset(body)
         return refusal or self._may_not(body) or self._sold_out(body) or self._launched(body)
 
     def _names_nothing(self, body: Body) -> Response | None:
@@ -59,6 +60,15 @@ class Launching:
             if file_system.region != body["region_name"]:
                 code = "instance-operations/launch/file-system-in-wrong-region"
                 return refused(400, code, f"Filesystem {file_system.name} is in another region.")
+        return None
+
+    def _wrong_ruleset(self, body: Body) -> Response | None:
+        for entry in body.get("firewall_rulesets", ()):
+            ruleset = self._cloud.firewall.get(entry["id"])
+            if ruleset is None:
+                return no_such("firewall ruleset", 400)
+            if ruleset.region != body["region_name"]:
+                return invalid(f"Firewall ruleset {ruleset.name} is in another region.")
         return None
 
     def _file_systems(self, body: Body) -> list[FileSystem | None]:

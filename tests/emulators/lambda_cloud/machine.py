@@ -1,12 +1,8 @@
-"""The machine of an instance. This one is a stand-in: it takes its time, it gets an address, and nothing listens there.
-
-A machine that can be logged in to is a subclass that starts its sshd in `start` and ends it in `stop`; `order` has all
-that a launch says of it, and `LambdaEmulator.machine` is the one place where machines are made.
-"""
+"""The machine of an instance, as far as the cloud sees it: it takes its time to boot, and it gets an address."""
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 
 from ..clock import Clock
@@ -28,6 +24,10 @@ class Order:
     """Of whoever may log in as `ubuntu`."""
     hostname: str
     user_data: str
+    mount_points: Mapping[str, str] = field(default_factory=dict)
+    """Of file systems, by their ids."""
+    ruleset_ids: Sequence[str] = ()
+    """Of its firewall."""
 
 
 class Machine:
@@ -42,8 +42,8 @@ class Machine:
         self._ip_at = clock.now() + boot_s * IP_AFTER
         self._clock = clock
 
-    def start(self) -> None:
-        """The boot is ordered."""
+    def tick(self) -> None:
+        """Lets what is due happen."""
 
     def stop(self) -> None:
         """It is taken away, with all that is on it."""
@@ -58,10 +58,6 @@ class Machine:
         return self.address if self._clock.now() >= self._ip_at else None
 
 
-def free_address(taken: Collection[str]) -> str:
-    """The first that no machine has: addresses come back, as the real ones do."""
-    return next(address for address in map(_address, count(1)) if address not in taken)
-
-
-def _address(number: int) -> str:
-    return f"127.77.{number // 256}.{number % 256}"
+def free_address(taken: Collection[str], network: int) -> str:
+    """The first that no machine of that network has: addresses come back, as the real ones do."""
+    return next(address for number in count(1) if (address := f"127.77.{network}.{number}") not in taken)

@@ -7,6 +7,8 @@ _OPERATIONS = (
     *(("instance-operations/launch", "post"), ("instance-operations/terminate", "post")),
     *(("ssh-keys", "get"), ("ssh-keys", "post"), ("ssh-keys/{id}", "delete")),
     *(("file-systems", "get"), ("filesystems", "post"), ("filesystems/{id}", "delete")),
+    *(("firewall-rulesets", "get"), ("firewall-rulesets", "post"), ("firewall-rulesets/{id}", "get")),
+    *(("firewall-rulesets/{id}", "patch"), ("firewall-rulesets/{id}", "delete")),
 )
 _TEXT = {"type": "string"}
 _ERROR = {

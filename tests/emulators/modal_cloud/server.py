@@ -1,0 +1,120 @@
+"""Modal's API on the wire: gRPC in a thread, with the messages of the installed SDK.
+
+A service is any object with methods that are named as RPCs are. A method takes the request and gives the reply, a
+coroutine that gives it, or an asynchronous generator of replies; it runs in the one loop of the server.
+"""
+
+import asyncio
+import inspect
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+from google.protobuf.message_factory import GetMessageClass
+from grpclib import GRPCError, Status
+from grpclib.const import Cardinality, Handler
+from grpclib.server import Server, Stream
+from modal_proto import api_pb2
+
+SERVICE = api_pb2.DESCRIPTOR.services_by_name["ModalClient"]
+T = TypeVar("T")
+Metadata = Mapping[str, Any]
+
+
+def not_found(what: str) -> GRPCError:
+    return GRPCError(Status.NOT_FOUND, f"{what} not found")
+
+
+class Rpcs:
+    """The services of one address. `admit` takes a call's metadata, and raises GRPCError for who may not."""
+
+    def __init__(self, services: Sequence[object], admit: Callable[[Metadata], None], lock: threading.RLock) -> None:
+        self._services = services
+        self._admit = admit
+        self._lock = lock
+
+    def __mapping__(self) -> dict[str, Handler]:
+        """For grpclib. What no service has is refused."""
+        handlers = {}
+        for method in SERVICE.methods:
+            served = (getattr(service, method.name) for service in self._services if hasattr(service, method.name))
+            cardinality = Cardinality.UNARY_STREAM if method.server_streaming else Cardinality.UNARY_UNARY
+            classes = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+            answer = self._answering(next(served, _refuse))
+            handlers[f"/{SERVICE.full_name}/{method.name}"] = Handler(answer, cardinality, *classes)
+        return handlers
+
+    def _answering(self, serve: Callable[[Any], Any]) -> Callable[[Stream[Any, Any]], Coroutine[Any, Any, None]]:
+        async def answer(stream: Stream[Any, Any]) -> None:
+            request = await stream.recv_message()
+            assert stream.metadata is not None
+            self._admit(stream.metadata)
+            with self._lock:
+                answered = serve(request)
+            if inspect.isasyncgen(answered):
+                async for reply in answered:
+                    await stream.send_message(reply)
+            else:
+                await stream.send_message(await answered if inspect.isawaitable(answered) else answered)
+
+        return answer
+
+
+def _refuse(request: Any) -> None:
+    raise GRPCError(Status.UNIMPLEMENTED, f"{type(request).__name__} is not emulated")
+
+
+class RpcServer:
+    """A loop in a thread, and what is served there."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="grpc", daemon=True)
+        self._servers: list[Server] = []
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """In the loop; from any other thread."""
+        done: Future[T] = asyncio.run_coroutine_threadsafe(work, self.loop)
+        return done.result()
+
+    async def listen(self, rpcs: Rpcs) -> int:
+        """The port of loopback where they are served from now on."""
+        server = Server([rpcs])
+        listening = socket.create_server(("127.0.0.1", 0))
+        await server.start(sock=listening)
+        self._servers.append(server)
+        return int(listening.getsockname()[1])
+
+    async def listen_at(self, rpcs: Rpcs, path: Path) -> Server:
+        """The server, at a socket of the file system; whoever asked closes it."""
+        server = Server([rpcs])
+        await server.start(path=str(path))
+        return server
+
+    def stop(self) -> None:
+        for server in self._servers:
+            self.run(_closed(server))
+        self.run(_ended())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+async def _closed(server: Server) -> None:
+    server.close()
+    await server.wait_closed()
+
+
+async def _ended() -> None:
+    """All that still runs in the loop is told to end, and has ended."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_default_executor()
