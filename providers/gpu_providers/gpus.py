@@ -14,8 +14,10 @@ Compute capability is from NVIDIA's table at https://developer.nvidia.com/cuda-g
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 
 class Vendor(StrEnum):
@@ -172,10 +174,19 @@ def canonical(spelling: str, memory_gib: float | None = None) -> Gpu | None:
     With `memory_gib`, as sold or as measured, a card of another size is not meant: `A100` needs it to say which, and
     a slice of a card, or a part with less memory under a known name, is not taken for the whole.
     """
-    key = _key(spelling)
-    meant = [gpu for gpu, others in _CATALOGUE if key in (_key(gpu.name), *others.split())]
+    meant = _by_key().get(_key(spelling), ())
     fitting = [gpu for gpu in meant if memory_gib is None or _is_size_of(gpu, memory_gib)]
     return fitting[0] if len(fitting) == 1 else None
+
+
+@cache
+def _by_key() -> Mapping[str, Sequence[Gpu]]:
+    """Which cards each spelling may mean."""
+    found: dict[str, list[Gpu]] = {}
+    for gpu, others in _CATALOGUE:
+        for key in {_key(gpu.name), *others.split()}:
+            found.setdefault(key, []).append(gpu)
+    return found
 
 
 def _key(spelling: str) -> str:

@@ -143,11 +143,12 @@ class Http:
         """For requests that may be sent twice without harm: tried again while the cloud is out of order or busy.
 
         `pause_s` is for a cloud that has ways of its own to say for how long, or that it is in vain; `turn` waits
-        before each try, for a cloud that limits how often it is asked.
+        before each try, for a cloud that limits how often it is asked; the request leaves at once when it is over.
         Raises ProviderUnavailable when no complete answer came, TooManyRequests when the wait would take too long.
         """
         deadline = self.clock() + call_s
         pauses = iter(PAUSES_S)
+        _ = self._client  # making one takes a while, which would be a delay after the first turn
         while True:
             turn()
             outcome = self._try(request, deadline)

@@ -43,6 +43,7 @@ def _offer_document(offer: Offer) -> dict[str, object]:
         "boot_odds": offer.boot_odds,
         "disk_usd_per_gib_hour": offer.disk_usd_per_gib_hour,
         "traffic_usd_per_gib": offer.traffic_usd_per_gib,
+        "architecture": offer.architecture,
     }
 
 
@@ -51,6 +52,7 @@ def _offer(item: object, place: str) -> Offer:
         raise ValueError(f"{place}: must be an offer, not {item!r}")
     if unknown := item.keys() - _FIELDS.keys():
         raise ValueError(f"{place}.{min(unknown)}: is not known")
+    item = {**_ADDED, **item}
     return Offer(**{field: _value(item, field, read, place) for field, read in _FIELDS.items()})
 
 
@@ -138,4 +140,8 @@ _FIELDS: Mapping[str, Callable[[object], object]] = {
     "boot_odds": _odds,
     "disk_usd_per_gib_hour": _number,
     "traffic_usd_per_gib": _number,
+    "architecture": _text,
 }
+
+_ADDED = {"architecture": Offer.architecture}
+"""What files of before do not say: all that was offered then was of this."""

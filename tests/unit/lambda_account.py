@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gpu_providers.base import Secret
+from emulators.lambda_cloud import LambdaEmulator
+
+from gpu_providers.base import LaunchRequest, Offer, ProviderContext, Search, Secret
 from gpu_providers.http import Http
 from gpu_providers.lambda_cloud.client import LambdaClient
 from gpu_providers.lambda_cloud.pacing import Pace
+from gpu_providers.lambda_cloud.provider import POLL_VARIABLE, LambdaProvider
 
 HTTP = Http()
 """Of all tests: certificates take long to load."""
@@ -57,3 +60,29 @@ def filesystem(id_: str = "398578a2336b49079e74043f0bd2cfe8", name: str = "weigh
         "bytes_used": 500 * 2**30,
     }
     return {field: value for field, value in {**fields, **changes}.items() if value is not None}
+
+
+def provider_at(cloud: LambdaEmulator, folder: Path, **environ: str) -> LambdaProvider:
+    """The provider as a user has it, with patience for a cloud on this very machine."""
+    return LambdaProvider(ProviderContext(folder / "lambda", {POLL_VARIABLE: "0.1", **cloud.env, **environ}))
+
+
+def offer_of(provider: LambdaProvider, gpu: str = "H100", *, count: int = 1, **search: Any) -> Offer:
+    """One of so many of this card."""
+    return next(each for each in provider.offers(Search(**search)) if (each.gpu, each.gpu_count) == (gpu, count))
+
+
+def request_of(offer: Offer, name: str = "gpu-test-1", **changes: Any) -> LaunchRequest:
+    """A launch as the fleet makes it."""
+    usual: dict[str, Any] = {
+        "image": "vllm/vllm-openai:v0.32.0",
+        "entrypoint": ("python3",),
+        "command": ("-c", "print('hello world')"),
+        "env": {"GPU_SUPERVISOR": "{}"},
+        "secret_env": {"VLLM_API_KEY": Secret("sk-of-the-engine")},
+        "port": 8000,
+        "disk_gib": 60,
+        "labels": {"name": "llama", "recipe": "llama-8b", "deadline_at": "1800000000.5"},
+        "options": {},
+    }
+    return LaunchRequest(name=name, offer=offer, **{**usual, **changes})

@@ -15,6 +15,7 @@ IO_MODULES = {
 MAY_PRINT = {
     "cli/gpu_cli/app.py": "`--version` is answered while the options are being read, before there is anything else",
     "cli/gpu_cli/weights/fetcher.py": "runs as a process of its own in the engine's environment, which has no gpu_cli",
+    "providers/gpu_providers/lambda_cloud/on_machine.py": "runs on rented machines, which have nothing of ours",
 }
 """Files outside `ui` that may write to the standard streams, each with its reason."""
 

@@ -40,6 +40,7 @@ BODY = {
 }
 JUPYTER = "f00dfeedf00dfeed"
 INSTANCE = {"id": ID, "name": "gpu-a", "status": "active", "jupyter_token": JUPYTER}
+RULE = {"protocol": "icmp", "source_network": "0.0.0.0/0", "description": "ping"}
 SSH_KEY = {"id": "1", "name": "gpu-cli-1", "public_key": "ssh-ed25519 AAAA gpu"}
 
 
@@ -116,10 +117,26 @@ CALLS: dict[str, tuple[Callable[[LambdaClient], Any], Reply, tuple[str, str, Any
         data({"deleted_ids": [ID]}),
         ("DELETE", f"filesystems/{ID}", None),
     ),
+    "firewall_rulesets": (lambda c: c.firewall_rulesets(), data([]), ("GET", "firewall-rulesets", None)),
+    "create_firewall_ruleset": (
+        lambda c: c.create_firewall_ruleset("gpu-a", "us-east-1", [RULE]),
+        data({"id": ID, "name": "gpu-a", "rules": [RULE]}),
+        ("POST", "firewall-rulesets", {"name": "gpu-a", "region": "us-east-1", "rules": [RULE]}),
+    ),
+    "set_firewall_rules": (
+        lambda c: c.set_firewall_rules(ID, [RULE]),
+        data({"id": ID, "name": "gpu-a", "rules": [RULE]}),
+        ("PATCH", f"firewall-rulesets/{ID}", {"rules": [RULE]}),
+    ),
+    "delete_firewall_ruleset": (
+        lambda c: c.delete_firewall_ruleset(ID),
+        data({}),
+        ("DELETE", f"firewall-rulesets/{ID}", None),
+    ),
     "images": (lambda c: c.images(), data([]), ("GET", "images", None)),
 }
-LISTS = ["instances", "ssh_keys", "filesystems", "images"]
-CREATES = ["launch", "add_ssh_key", "create_filesystem"]
+LISTS = ["instances", "ssh_keys", "filesystems", "firewall_rulesets", "images"]
+CREATES = ["launch", "add_ssh_key", "create_filesystem", "create_firewall_ruleset"]
 SAFE = [name for name in CALLS if name not in CREATES]
 
 
@@ -175,7 +192,8 @@ def test_a_redirect_is_not_followed_so_the_key_stays_here(name: str, client: Con
 @pytest.mark.parametrize("wrong", ["", "../ssh-keys", "7/../8", "7?x=", " 7", "٧", "1" * 65])
 def test_what_is_no_id_reaches_no_route(wrong: str, client: Connect) -> None:
     with ScriptedServer() as cloud:
-        for call in (client(cloud).instance, client(cloud).terminate, client(cloud).delete_filesystem):
+        asked = client(cloud)
+        for call in (asked.instance, asked.terminate, asked.delete_filesystem, asked.delete_firewall_ruleset):
             with pytest.raises(InvalidRequest, match="no id"):
                 call(wrong)
     assert cloud.asked == []
@@ -390,6 +408,16 @@ def test_deleting_a_file_system_that_is_gone_is_success(client: Connect) -> None
 def test_a_file_system_that_stays_is_not_deleted(reply: Reply, client: Connect) -> None:
     with ScriptedServer(reply) as cloud, pytest.raises(ProviderUnavailable):
         client(cloud).delete_filesystem(ID)
+
+
+def test_a_firewall_ruleset_that_is_gone_is_deleted_and_one_in_use_is_not(client: Connect) -> None:
+    with ScriptedServer(no("global/object-does-not-exist", 404)) as cloud:
+        client(cloud).delete_firewall_ruleset(ID)
+    with (
+        ScriptedServer(no("firewall-rulesets/firewall-ruleset-in-use")) as cloud,
+        pytest.raises(ProviderUnavailable, match="firewall-ruleset-in-use"),
+    ):
+        client(cloud).delete_firewall_ruleset(ID)
 
 
 # Secrets

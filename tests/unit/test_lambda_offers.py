@@ -158,6 +158,13 @@ def test_for_another_kind_lambda_is_not_even_asked(cloud: Lambda, kind: Kind) ->
     assert why_none(Search(kind=kind)) == f"Lambda rents out virtual machines, no {kind}"
 
 
+def test_what_is_to_be_public_is_not_offered_where_there_is_no_firewall(cloud: Lambda) -> None:
+    everywhere = instance_type(regions=("us-south-1", "us-south-2"))
+    assert [offer.region for offer in cloud.offers(everywhere)] == ["us-south-1", "us-south-2"]
+    assert [offer.region for offer in cloud.offers(everywhere, search=Search(public=True))] == ["us-south-2"]
+    assert why_none(Search(public=True)) == "Lambda has no GPU free outside us-south-1, which has no firewall"
+
+
 def test_who_finds_nothing_reads_what_was_looked_for() -> None:
     assert why_none(Search()) == "Lambda has no GPU free"
     search = Search(options={"regions": ["us-east-1", "us-east-3"]}, volume="weights", disk_gib=200)

@@ -13,13 +13,22 @@ WEIGHTS = Volume("lambda", "398578a2336b49079e74043f0bd2cfe8", "weights", 0, "us
 
 
 def test_a_recipe_that_says_nothing_gets_a_machine_anywhere_that_is_ready_for_containers() -> None:
-    assert parse_options({}) == Options(regions=(), image_family="lambda-stack-24-04", ssh_key=None)
+    expected = Options(regions=(), image_family="lambda-stack-24-04", ssh_key=None, on_node_key=False)
+    assert parse_options({}) == expected
 
 
 def test_every_option_arrives() -> None:
-    said = {"regions": ["us-east-1", "US-West-2"], "image_family": "gpu-base-24-04", "ssh_key": "/keys/id_ed25519"}
+    said = {
+        "regions": ["us-east-1", "US-West-2"],
+        "image_family": "gpu-base-24-04",
+        "ssh_key": "/keys/id_ed25519",
+        "on_node_key": True,
+    }
     assert parse_options(said) == Options(
-        regions=("us-east-1", "us-west-2"), image_family="gpu-base-24-04", ssh_key=Path("/keys/id_ed25519")
+        regions=("us-east-1", "us-west-2"),
+        image_family="gpu-base-24-04",
+        ssh_key=Path("/keys/id_ed25519"),
+        on_node_key=True,
     )
 
 
@@ -38,6 +47,7 @@ def test_the_home_folder_may_be_written_as_a_tilde(monkeypatch: pytest.MonkeyPat
         ({"image_family": None}, "image_family"),
         ({"image_family": "Lambda Stack"}, "image_family"),
         ({"ssh_key": ""}, "ssh_key"),
+        ({"on_node_key": "secret_0123"}, "on_node_key"),
         ({"ssh_key": None}, "ssh_key"),
         ({"ssh_key": True}, "ssh_key"),
         ({"ssh_key": "id_ed25519"}, "ssh_key"),

@@ -52,6 +52,13 @@ def test_the_next_waits_for_what_is_left_though_it_be_another_process(kind: Turn
     assert waited_s(tmp_path, NOW_S + 0.5, kind) == pytest.approx(INTERVALS_S[kind] - 0.5, abs=SLACK_S)
 
 
+def test_a_cloud_whose_time_runs_faster_is_waited_for_as_much_less(tmp_path: Path) -> None:
+    passing = Passing()
+    for _ in range(2):
+        Pace(tmp_path, passing.clock, passing.sleep, scale=0.1).wait(Turn.LAUNCH)
+    assert passing.now_s - NOW_S == pytest.approx(LAUNCH_S / 10, abs=SLACK_S)
+
+
 def test_one_that_comes_late_waits_for_nothing(tmp_path: Path) -> None:
     waited_s(tmp_path, NOW_S, Turn.LAUNCH)
     assert waited_s(tmp_path, NOW_S + LAUNCH_S, Turn.LAUNCH) == 0

@@ -57,6 +57,7 @@ KNOWN: dict[str, tuple[int, str, type[ProviderError]]] = {
     "no capacity": (400, "instance-operations/launch/insufficient-capacity", NoCapacity),
     "a file system elsewhere": (400, "instance-operations/launch/file-system-in-wrong-region", InvalidRequest),
     "a file system that is used": (400, "filesystems/filesystem-in-use", ProviderUnavailable),
+    "a ruleset that is used": (400, "firewall-rulesets/firewall-ruleset-in-use", ProviderUnavailable),
     "a provider of Lambda's": (400, "provider/internal-unavailable", ProviderUnavailable),
     "a new code, 400": (400, "global/brand-new", InvalidRequest),
     "a new code, 401": (401, "global/brand-new", AuthError),

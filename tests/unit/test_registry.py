@@ -68,7 +68,7 @@ def test_an_unknown_name_lists_the_installed_ones(install: Install, context: Pro
     install(GOOD)
     with pytest.raises(InvalidRequest, match="unknown provider 'runpot'") as refusal:
         registry.load("runpot", context)
-    assert "acme, local" in refusal.value.hint
+    assert "acme, lambda, local" in refusal.value.hint
 
 
 @pytest.mark.parametrize("fault", BROKEN)

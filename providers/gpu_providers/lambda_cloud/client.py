@@ -5,7 +5,7 @@ Answers hold the keys to an instance's JupyterLab (`jupyter_token`, `jupyter_url
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -96,6 +96,27 @@ class LambdaClient:
         with suppress(NotFound):
             deleted = self._read("DELETE", f"filesystems/{_checked(filesystem_id)}")
             _confirm(filesystem_id, deleted, "deleted_ids")
+
+    def firewall_rulesets(self) -> list[Json]:
+        """All of the account."""
+        return self._list("firewall-rulesets")
+
+    def create_firewall_ruleset(self, name: str, region: str, rules: Sequence[Json]) -> Json:
+        """The ruleset as made; names are not unique. Raises CreateUnknown when it may have been made all the same."""
+        return self._create("firewall-rulesets", {"name": name, "region": region, "rules": list(rules)})
+
+    def set_firewall_rules(self, ruleset_id: str, rules: Sequence[Json]) -> None:
+        """These, and no others, hold from now on for the machines that have it. Raises NotFound."""
+        changed = self._read("PATCH", f"firewall-rulesets/{_checked(ruleset_id)}", {"rules": list(rules)})
+        if not isinstance(changed, dict) or changed.get("id") != ruleset_id:
+            raise ProviderUnavailable(f"Lambda does not say that it changes ruleset {ruleset_id}", hint=TRY_LATER)
+
+    def delete_firewall_ruleset(self, ruleset_id: str) -> None:
+        """One that is gone already is success, one that a machine has is ProviderUnavailable."""
+        with suppress(NotFound):
+            deleted = self._read("DELETE", f"firewall-rulesets/{_checked(ruleset_id)}")
+            if not isinstance(deleted, dict):
+                raise ProviderUnavailable(f"Lambda does not say that it deletes ruleset {ruleset_id}", hint=TRY_LATER)
 
     def images(self) -> list[Json]:
         """One row for each image and region."""

@@ -10,6 +10,7 @@ from datetime import datetime
 from gpu_providers.base import Kind, Offer, Search
 from gpu_providers.lambda_cloud.client import LambdaClient
 from gpu_providers.lambda_cloud.filesystems import Filesystems
+from gpu_providers.lambda_cloud.firewall import REGIONS_WITHOUT
 from gpu_providers.lambda_cloud.names import OfferId, architecture, card_of
 from gpu_providers.lambda_cloud.options import Options, parse_options, regions_of
 from gpu_providers.values import Json, number, part, parts, text
@@ -25,7 +26,8 @@ def offers(client: LambdaClient, search: Search, options: Options, now: datetime
     volume = Filesystems(client).find(search.volume) if search.volume else None
     regions = regions_of(options, volume)
     types = client.instance_types().items()
-    return [offer for name, said in types for offer in _offers(name, said, regions, search.disk_gib, now)]
+    found = [offer for name, said in types for offer in _offers(name, said, regions, search.disk_gib, now)]
+    return [offer for offer in found if not search.public or offer.region not in REGIONS_WITHOUT]
 
 
 def why_none(search: Search) -> str:
@@ -35,6 +37,7 @@ def why_none(search: Search) -> str:
     regions = parse_options(search.options).regions
     limits = (
         f"in {' or '.join(regions)}" if regions else "",
+        f"outside {' and '.join(REGIONS_WITHOUT)}, which has no firewall" if search.public else "",
         f"where the filesystem {search.volume} is" if search.volume else "",
         f"with {search.disk_gib} GiB of disk" if search.disk_gib else "",
     )

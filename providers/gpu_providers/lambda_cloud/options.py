@@ -9,7 +9,7 @@ from gpu_providers.base import Volume
 from gpu_providers.errors import InvalidRequest
 from gpu_providers.section import Section
 
-_KNOWN = ("regions", "image_family", "ssh_key")
+_KNOWN = ("regions", "image_family", "ssh_key", "on_node_key")
 _REGION = re.compile(r"[A-Z]+(-[A-Z0-9]+)+")
 _FAMILY = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
@@ -25,6 +25,9 @@ class Options:
     older."""
     ssh_key: Path | None = None
     """The user's own private key, instead of one that is made for the account; absolute."""
+    on_node_key: bool = False
+    """The machine gets the API key, so that it can end itself. Whoever breaks into it can then do anything in the
+    account: a key of Lambda's has no scopes (docs.lambda.ai, access and security)."""
 
 
 def parse_options(options: Mapping[str, object]) -> Options:
@@ -36,6 +39,7 @@ def parse_options(options: Mapping[str, object]) -> Options:
         regions=tuple(region.lower() for region in regions),
         image_family=_image_family(section),
         ssh_key=_ssh_key(section),
+        on_node_key=section.flag("on_node_key", default=False),
     )
 
 

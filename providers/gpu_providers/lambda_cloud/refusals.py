@@ -85,6 +85,7 @@ _BY_CODE = {
     f"{LAUNCH}/insufficient-capacity": _NO_STOCK,
     f"{LAUNCH}/file-system-in-wrong-region": _OURS,
     "filesystems/filesystem-in-use": _IN_USE,
+    "firewall-rulesets/firewall-ruleset-in-use": _IN_USE,
 }
 _UPSTREAM = "provider/"
 """Begins the codes of whoever is behind Lambda."""

@@ -63,7 +63,7 @@ class Volumes:
         """One of the standard tier. A name that is taken is refused, so that a lost answer leaves no doubt."""
         if not MIN_GB <= size_gb <= MAX_GB:
             raise InvalidRequest(
-                f"a network volume of {size_gb} GB cannot be had", hint=f"give a size from {MIN_GB} to {MAX_GB} GB"
+                f"a network volume of {size_gb} GB cannot be had", hint=f"give a --size from {MIN_GB} to {MAX_GB} GB"
             )
         if any(volume.name == name for volume in self.all()):
             raise InvalidRequest(f"there is a network volume {name!r} already", hint="choose another name, or use it")

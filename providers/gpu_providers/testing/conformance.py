@@ -56,7 +56,7 @@ class ProviderConformance:
             request = request_for(names[-1])
             secrets = {**request.secret_env, "CONFORMANCE_SECRET": Secret(SECRET)}
             resource = provider.launch(replace(request, secret_env=secrets))
-            self.eventually(provider, lambda: UP_LINE in _logs(provider, resource.resource_id), "the command runs")
+            self.eventually(provider, lambda: _is_up(provider, resource), "the command runs")
             return resource
 
         yield launch_and_wait
@@ -235,6 +235,11 @@ def _exists(provider: Provider, resource_id: str) -> bool:
     except NotFound:
         return False
     return True
+
+
+def _is_up(provider: Provider, resource: Resource) -> bool:
+    """Some machines are set up by the very question."""
+    return provider.boot(resource.resource_id).running and UP_LINE in _logs(provider, resource.resource_id)
 
 
 def _is_running(provider: Provider, resource: Resource) -> bool:

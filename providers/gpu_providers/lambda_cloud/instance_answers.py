@@ -1,0 +1,85 @@
+"""What Lambda says of an instance, with what this side knows of its machine, in our nouns.
+
+Fields as in Lambda's OpenAPI document (1.10.0): `name`, `ip`, `tags` and others may be missing, or null, for a while.
+"""
+
+from datetime import UTC, datetime
+
+from gpu_providers.base import RESOURCE_PREFIX, Resource, ResourceState
+from gpu_providers.lambda_cloud.machines import Machine
+from gpu_providers.lambda_cloud.tags import is_marked, labels_of, ordered_at
+from gpu_providers.values import Json, id_of, number, part, parts, text
+
+BOOTING, UNHEALTHY = "booting", "unhealthy"
+_ENDING = ("terminating", "terminated", "preempted")
+_START_OF_TIME = datetime.min.replace(tzinfo=UTC)
+
+
+def resource(instance: Json, machine: Machine | None, container: str | None, now: datetime) -> Resource:
+    """What is to be said of it. `machine` is None for one that this side knows nothing of.
+
+    `container` is what the machine says of the state of its container; None when it was not asked or did not answer.
+    Raises ProviderUnavailable when its id is missing.
+    """
+    what, detail = state(text(instance, "status"), machine, container)
+    cents_per_hour = number(part(instance, "instance_type").get("price_cents_per_hour"))
+    return Resource(
+        provider="lambda",
+        resource_id=id_of(instance),
+        name=text(instance, "name"),
+        state=what,
+        endpoint=machine.endpoint if machine else "",
+        price_usd_per_hour=(cents_per_hour or 0.0) / 100,
+        created_at=ordered_at(instance) or now,
+        labels=labels_of(instance),
+        detail=detail,
+        region=text(part(instance, "region"), "name"),
+    )
+
+
+def state(status: str, machine: Machine | None, container: str | None) -> tuple[ResourceState, str]:
+    """Its state, with what people are told of it.
+
+    What Lambda calls unhealthy once the engine runs may serve all the same: the engine's own health decides.
+    """
+    if machine is None:
+        return ResourceState.STARTING if status == BOOTING else ResourceState.RUNNING, status
+    if not machine.service_url:
+        return _not_set_up(status)
+    if container not in (None, "running"):
+        return ResourceState.BROKEN, f"its container is {container}"
+    return ResourceState.RUNNING, status
+
+
+def is_ending(instance: Json) -> bool:
+    """Whether it is gone, or as good as gone."""
+    return text(instance, "status") in _ENDING
+
+
+def is_ours(instance: Json) -> bool:
+    """Somebody's instance that is called gpu-something is not."""
+    return _has_our_prefix(instance) and is_marked(instance)
+
+
+def is_named(instance: Json, name: str) -> bool:
+    """Whether it is ours and of this name; where Lambda shows no tags at all, the name alone decides.
+
+    A name that we gave was given once: not to know it again would leave the instance running.
+    """
+    marked = is_marked(instance) or not parts(instance, "tags")
+    return text(instance, "name") == name and _has_our_prefix(instance) and marked
+
+
+def age_order(instance: Json) -> datetime:
+    """By which the newest is the greatest."""
+    return ordered_at(instance) or _START_OF_TIME
+
+
+def _has_our_prefix(instance: Json) -> bool:
+    return text(instance, "name").startswith(RESOURCE_PREFIX)
+
+
+def _not_set_up(status: str) -> tuple[ResourceState, str]:
+    if status == UNHEALTHY:
+        return ResourceState.BROKEN, "unhealthy before it was set up"
+    return ResourceState.STARTING, status if status == BOOTING else "being set up"
