@@ -1,4 +1,7 @@
-"""A stand-in for an engine that speaks TLS with the certificate that it is given, in threads of the test's own."""
+"""A stand-in for an engine that speaks TLS with the certificate that it is given, in threads of the test's own.
+
+Without one it speaks plain HTTP.
+"""
 
 import json
 import ssl
@@ -24,7 +27,7 @@ def server_context(pem: Secret) -> ssl.SSLContext:
 class TlsEngine:
     """`with TlsEngine(pem) as engine`: `engine.url`. Streams wait for `go`, one release a token, when `paced`."""
 
-    def __init__(self, pem: Secret, *, port: int = 0, paced: bool = False) -> None:
+    def __init__(self, pem: Secret | None, *, port: int = 0, paced: bool = False) -> None:
         self.pem = pem
         self.go = threading.Semaphore(0)
         self.paced = paced
@@ -34,9 +37,9 @@ class TlsEngine:
         """Connections, whatever came of their handshake."""
         self.heard = bytearray()
         """What came out of TLS before HTTP was read of it, connection by connection."""
-        self._server = _Server(self, server_context(pem), port)
+        self._server = _Server(self, server_context(pem) if pem else None, port)
         self.port: int = self._server.server_port
-        self.url = f"https://127.0.0.1:{self.port}"
+        self.url = f"{'https' if pem else 'http'}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -55,14 +58,14 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, engine: TlsEngine, context: ssl.SSLContext, port: int) -> None:
+    def __init__(self, engine: TlsEngine, context: ssl.SSLContext | None, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.engine = engine
         self.context = context
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         self.engine.met += 1
-        with self.context.wrap_socket(request, server_side=True) as connection:
+        with self.context.wrap_socket(request, server_side=True) if self.context else request as connection:
             super().finish_request(connection, client_address)  # type: ignore[arg-type]
 
     def handle_error(self, *_: object) -> None:

@@ -9,7 +9,11 @@ from fleets import deployment, make_fleet
 from gpu_cli.errors import UserError
 from gpu_cli.fleet.connection import Connection
 from gpu_cli.fleet.deployment import Deployment, State
+from gpu_cli.fleet.engine_client import EngineUnreachable
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard_process import lock_path
+from gpu_cli.fleet.link import client_for
+from gpu_cli.locks import Lock, released
 from gpu_providers.base import Link, Secret
 
 
@@ -59,3 +63,26 @@ def test_a_bare_port_is_talked_to_over_tls_with_the_certificate_of_the_deploymen
         connection.reach("http://1.2.3.4:30001")
         assert connection.client
         assert fleet.store.get("gpu-tiny-1").endpoint == "https://1.2.3.4:30001"
+
+
+def test_behind_an_ssh_server_there_is_a_client_once_the_guard_forwards_and_it_follows_the_port(fleet: Fleet) -> None:
+    with (
+        released(Lock(lock_path(fleet.paths))) as guard,
+        Connection(fleet, starting(fleet, Link.SSH), Secret("key")) as connection,
+    ):
+        assert guard.try_acquire()
+        connection.reach("http://127.0.0.1:8000")
+        assert fleet.store.get("gpu-tiny-1").endpoint == "http://127.0.0.1:8000"
+        assert connection.client is None
+        fleet.store.update("gpu-tiny-1", local_port=40001)
+        first = connection.client
+        assert first
+        assert connection.client is first
+        fleet.store.update("gpu-tiny-1", local_port=40002)
+        assert connection.client is not first
+
+
+def test_the_port_of_the_machine_itself_is_never_talked_to_on_this_side(fleet: Fleet) -> None:
+    """Something of the user's own may serve there."""
+    with pytest.raises(EngineUnreachable):
+        client_for(fleet, starting(fleet, Link.SSH, "http://127.0.0.1:8000"), Secret("key"))

@@ -14,10 +14,11 @@ import openai
 import psutil
 import pytest
 from driver import wait_until
-from tls_engine import TlsEngine
+from tls_engine import TlsEngine, server_context
 
-from gpu_cli.fleet.certificates import Certificates
-from gpu_cli.fleet.forwarder import Forwarders
+from gpu_cli.fleet.certificates import Certificates, pinned_context
+from gpu_cli.fleet.forwarders import Forwarders
+from gpu_cli.fleet.pinned_tls import PinnedTls
 from gpu_providers.base import Secret
 
 NAME = "gpu-tiny-1"
@@ -47,10 +48,14 @@ def forwarders() -> Iterator[Forwarders]:
         yield forwarders
 
 
+def stand(forwarders: Forwarders, certificates: Certificates, url: str, port: int | None) -> int:
+    return forwarders.stand(NAME, url, lambda: PinnedTls(NAME, pinned_context(certificates.path(NAME))), port)
+
+
 @pytest.fixture
 def port(forwarders: Forwarders, engine: TlsEngine, certificates: Certificates) -> int:
     """Of loopback, where the engine is forwarded to."""
-    return forwarders.stand(NAME, engine.url, certificates.path(NAME), None)
+    return stand(forwarders, certificates, engine.url, None)
 
 
 @pytest.fixture
@@ -93,7 +98,7 @@ def test_tokens_pass_one_by_one_as_they_are_made(
     certificates: Certificates, pem: Secret, forwarders: Forwarders
 ) -> None:
     with TlsEngine(pem, paced=True) as engine:
-        port = forwarders.stand(NAME, engine.url, certificates.path(NAME), None)
+        port = stand(forwarders, certificates, engine.url, None)
         with closing(connect(port)) as client:
             client.request("GET", "/stream/token/20")
             response = client.getresponse()
@@ -166,7 +171,7 @@ def test_a_man_in_the_middle_hears_nothing_and_the_client_is_told(
 ) -> None:
     copied = Certificates(tmp_path / "theirs").create(NAME, UNTIL)
     with TlsEngine(copied) as other:
-        port = forwarders.stand(NAME, other.url, certificates.path(NAME), None)
+        port = stand(forwarders, certificates, other.url, None)
         status, text = get(port, "/v1/models")
         assert status == 502
         assert "does not have the certificate of gpu-tiny-1: nothing was sent to it" in text.decode()
@@ -188,7 +193,7 @@ def test_someone_who_speaks_no_tls_hears_nothing_of_the_request(
         thread = threading.Thread(target=listen)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        status, text = get(forwarders.stand(NAME, url, certificates.path(NAME), None), "/secret")
+        status, text = get(stand(forwarders, certificates, url, None), "/secret")
         thread.join()
     assert status == 502
     assert "no TLS is spoken there" in text.decode()
@@ -198,7 +203,7 @@ def test_someone_who_speaks_no_tls_hears_nothing_of_the_request(
 def test_without_an_engine_the_client_is_told_even_in_the_midst_of_a_large_request(
     certificates: Certificates, pem: Secret, forwarders: Forwarders, free_port: int
 ) -> None:
-    port = forwarders.stand(NAME, f"https://127.0.0.1:{free_port}", certificates.path(NAME), None)
+    port = stand(forwarders, certificates, f"https://127.0.0.1:{free_port}", None)
     with closing(connect(port)) as client:
         client.request("POST", "/v1/completions", b"x" * 3_000_000)
         response = client.getresponse()
@@ -208,10 +213,28 @@ def test_without_an_engine_the_client_is_told_even_in_the_midst_of_a_large_reque
     assert told == f"gpu-tiny-1 is not reachable at 127.0.0.1:{free_port}: Connection refused"
 
 
+def test_an_engine_that_hangs_up_without_a_word_is_told_of(
+    certificates: Certificates, pem: Secret, forwarders: Forwarders
+) -> None:
+    def hang_up() -> None:
+        connection, _ = listener.accept()
+        with server_context(pem).wrap_socket(connection, server_side=True) as speaking:
+            speaking.recv(65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        where = f"127.0.0.1:{listener.getsockname()[1]}"
+        status, text = get(stand(forwarders, certificates, f"https://{where}", None), "/health")
+        thread.join()
+    assert status == 502
+    assert f"gpu-tiny-1 is not reachable at {where}: the connection was closed" in text.decode()
+
+
 def test_the_openai_client_shows_why_there_is_no_engine(
     certificates: Certificates, pem: Secret, forwarders: Forwarders, free_port: int
 ) -> None:
-    port = forwarders.stand(NAME, f"https://127.0.0.1:{free_port}", certificates.path(NAME), None)
+    port = stand(forwarders, certificates, f"https://127.0.0.1:{free_port}", None)
     said = r"gpu-tiny-1 is not reachable at .*: Connection refused"
     with (
         openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="sk-1", max_retries=0) as client,
@@ -225,7 +248,7 @@ def test_an_engine_that_moves_is_followed(
 ) -> None:
     assert get(port, "/health")[0] == 200
     with TlsEngine(pem) as moved:
-        assert forwarders.stand(NAME, moved.url, certificates.path(NAME), port) == port
+        assert stand(forwarders, certificates, moved.url, port) == port
         assert get(port, "/health")[0] == 200
         assert (engine.met, moved.met) == (1, 1)
 
@@ -244,14 +267,14 @@ def test_who_stops_listening_carries_on_and_the_next_takes_the_same_port_at_once
     certificates: Certificates, pem: Secret, forwarders: Forwarders
 ) -> None:
     with TlsEngine(pem, paced=True) as engine, closing(Forwarders().start()) as following:
-        port = forwarders.stand(NAME, engine.url, certificates.path(NAME), None)
+        port = stand(forwarders, certificates, engine.url, None)
         with closing(connect(port)) as client:
             client.request("GET", "/stream/token/2")
             response = client.getresponse()
             engine.go.release()
             assert response.readline() == b"token-0\n"
             forwarders.stop_listening()
-            assert following.stand(NAME, engine.url, certificates.path(NAME), port) == port
+            assert stand(following, certificates, engine.url, port) == port
             assert get(port, "/health") == (200, b"ok")
             assert forwarders.carry
             engine.go.release()
@@ -264,7 +287,7 @@ def test_a_port_that_another_program_has_taken_is_left_to_it(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         wanted = taken.getsockname()[1]
-        port = forwarders.stand(NAME, engine.url, certificates.path(NAME), wanted)
+        port = stand(forwarders, certificates, engine.url, wanted)
     assert port != wanted
     assert get(port, "/health") == (200, b"ok")
 

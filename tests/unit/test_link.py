@@ -10,14 +10,17 @@ from pathlib import Path
 
 import psutil
 import pytest
-from driver import Gpu, wait_until
+from a_sshd import HAS_SSHD, USER, Sshd
+from driver import Gpu, is_alive, wait_until
 from fleets import deployment, make_fleet
+from machines_plugin import install, know
 from tls_engine import TlsEngine
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.certificates import Certificates
 from gpu_cli.fleet.clock import Clock
+from gpu_cli.fleet.connection import Connection
 from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.engine_client import EngineRefused, EngineUnreachable
 from gpu_cli.fleet.fleet import Fleet
@@ -26,7 +29,7 @@ from gpu_cli.fleet.guard_process import version_path
 from gpu_cli.fleet.link import await_forwarder, client_for, reached_at
 from gpu_cli.fleet.store import Store
 from gpu_cli.paths import Paths
-from gpu_providers.base import Link, Secret
+from gpu_providers.base import Link, Secret, SshLogin
 
 NAME = "gpu-tiny-1"
 KEY = Secret("sk-gpu-secret")
@@ -101,6 +104,7 @@ def health(deployment: Deployment) -> bytes:
         (Link.TLS, "http://203.0.113.7:41000", "https://203.0.113.7:41000"),
         (Link.TLS, "https://203.0.113.7:41000", "https://203.0.113.7:41000"),
         (Link.TLS, "", ""),
+        (Link.SSH, "http://127.0.0.1:8000", "http://127.0.0.1:8000"),
     ],
 )
 def test_a_bare_port_is_reached_over_tls(link: Link, endpoint: str, reached: str) -> None:
@@ -255,3 +259,88 @@ def test_one_that_has_ended_when_the_guard_comes_to_it_is_no_trouble(fleet: Flee
     with closing(Forwarding(fleet)) as forwarding:
         forwarding.stand(known)
     assert here(fleet).local_port is None
+
+
+@pytest.fixture
+def served() -> Iterator[TlsEngine]:
+    """On the machine's own loopback."""
+    with TlsEngine(None) as engine:
+        yield engine
+
+
+@pytest.fixture
+def machine(fleet: Fleet, served: TlsEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
+    """That of the one deployment on record."""
+    if not HAS_SSHD:
+        pytest.skip("needs an SSH server (openssh-server)")
+    install(tmp_path / "plugin", monkeypatch)
+    fleet.environ.update(os.environ)
+    fleet.keys.create(NAME)
+    with Sshd(tmp_path / "sshd", {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}) as sshd:
+        (tmp_path / "known_hosts").write_text(f"{NAME} {sshd.host_key}\n")
+        login = SshLogin("127.0.0.1", sshd.port, USER, sshd.identity, tmp_path / "known_hosts", NAME)
+        know(tmp_path / "plugin", NAME, login)
+        now = time.time()
+        made = deployment(provider="machines", link=Link.SSH, endpoint=served.url, resource_id="")
+        fleet.store.add(replace(made, created_at=now, launched_at=now, active_at=now, deadline_at=now + 3600))
+        yield sshd
+
+
+def tunnels(home: Path) -> list[psutil.Process]:
+    return [child for guard in guards(home) for child in guard.children() if child.name() == "ssh"]
+
+
+def test_the_guard_forwards_through_ssh_and_when_it_is_killed_its_tunnel_ends_and_the_next_one_has_the_same_port(
+    fleet: Fleet, machine: Sshd, home: Path
+) -> None:
+    first = await_forwarder(fleet, here(fleet))
+    assert first.base_url == f"http://127.0.0.1:{first.local_port}/v1"
+    assert health(first) == b"ok"
+    with client_for(fleet, first, KEY) as client:
+        assert client.is_healthy()
+    (tunnel,) = tunnels(home)
+    kill_guard(fleet)
+    wait_until(lambda: not is_alive(tunnel), 10)
+    again = await_forwarder(fleet, here(fleet))
+    assert again.local_port == first.local_port
+    assert health(again) == b"ok"
+
+
+def test_without_the_program_ssh_the_guard_says_so(fleet: Fleet, machine: Sshd) -> None:
+    await_forwarder(replace(fleet, environ={**fleet.environ, "PATH": "/nowhere"}), here(fleet))
+    said = "gpu-tiny-1 cannot be reached without the program `ssh`: No such file or directory"
+    log = fleet.paths.state / "logs" / "guard.log"
+    wait_until(lambda: said in log.read_text())
+
+
+def test_without_a_login_to_its_machine_there_is_no_forwarder(fleet: Fleet, machine: Sshd, tmp_path: Path) -> None:
+    (tmp_path / "plugin" / NAME).unlink()
+    with pytest.raises(UserError, match="the SSH key of tiny is not on this machine") as error:
+        await_forwarder(fleet, here(fleet))
+    assert error.value.exit_status is Exit.CREDENTIALS
+    with closing(Forwarding(fleet)) as forwarding:
+        forwarding.stand(here(fleet))
+    assert here(fleet).local_port is None
+
+
+def test_a_connection_brings_a_dead_guard_back(fleet: Fleet, machine: Sshd) -> None:
+    """While `gpu up` waits for the engine, nothing else would."""
+    await_forwarder(fleet, here(fleet))
+    with Connection(fleet, here(fleet), KEY) as connection:
+        assert connection.client
+        kill_guard(fleet)
+
+        def is_healthy() -> bool:
+            return connection.client is not None and connection.client.is_healthy()
+
+        wait_until(is_healthy)
+
+
+def test_a_guard_that_hands_over_does_not_wait_for_a_client_of_its_own(
+    fleet: Fleet, machine: Sshd, served: TlsEngine, home: Path
+) -> None:
+    await_forwarder(fleet, here(fleet))
+    old = pid_of_guard(fleet)
+    wait_until(lambda: b"GET /metrics" in served.heard)  # it asks what work there is, through its own forwarder
+    await_forwarder(replace(fleet, environ={**fleet.environ, "RUNPOD_API_KEY": "rpa_1"}), here(fleet))
+    wait_until(lambda: old not in [process.pid for process in guards(home)], 15)

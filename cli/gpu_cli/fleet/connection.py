@@ -3,8 +3,9 @@
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.engine_client import EngineClient
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.link import client_for, reached_at
-from gpu_providers.base import Secret
+from gpu_cli.fleet.guard_process import ensure_guard, guard_lives
+from gpu_cli.fleet.link import client_for, engine_url, reached_at
+from gpu_providers.base import Link, Secret
 
 
 class Connection:
@@ -14,22 +15,38 @@ class Connection:
         self._fleet = fleet
         self._deployment = deployment
         self._key = key
-        self._endpoint = ""
-        self.client: EngineClient | None = None
+        self._url = ""
+        self._client: EngineClient | None = None
 
     def __enter__(self) -> "Connection":
-        self.reach(self._deployment.endpoint)
+        self._follow()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self.client:
-            self.client.__exit__()
+        if self._client:
+            self._client.__exit__()
+
+    @property
+    def client(self) -> EngineClient | None:
+        """Of the engine, wherever it is now; None while there is no way to it. Raises UserError without a guard."""
+        if self._deployment.link is Link.SSH and self._deployment.endpoint:
+            if not guard_lives(self._fleet.paths):  # which holds the tunnel
+                ensure_guard(self._fleet)
+            self._deployment = self._fleet.store.get(self._deployment.resource_name)
+            self._follow()
+        return self._client
 
     def reach(self, endpoint: str) -> None:
         """From now on the engine is there, as its provider tells it; an empty one says nothing. Raises UserError."""
         endpoint = reached_at(self._deployment.link, endpoint)
-        if endpoint in ("", self._endpoint):
+        if endpoint not in ("", self._deployment.endpoint):
+            self._deployment = self._fleet.store.update(self._deployment.resource_name, endpoint=endpoint)
+        self._follow()
+
+    def _follow(self) -> None:
+        url = engine_url(self._deployment)
+        if url in ("", self._url):
             return
+        client = client_for(self._fleet, self._deployment, self._key)
         self.__exit__()
-        deployment = self._fleet.store.update(self._deployment.resource_name, endpoint=endpoint)
-        self.client, self._endpoint = client_for(self._fleet, deployment, self._key), endpoint
+        self._client, self._url = client, url

@@ -1,46 +1,60 @@
-"""From a port of loopback to an engine that speaks TLS on a bare port of a rented machine, byte for byte.
+"""From a port of loopback to an engine on a rented machine, byte for byte.
 
-Clients speak plain HTTP to 127.0.0.1. Of what they send, nothing leaves this machine before the other side has proven,
-in the handshake, to hold the deployment's own certificate.
+Clients speak plain HTTP to 127.0.0.1. How what they send gets to the engine, unread by anybody else, is a `Way`'s part.
 """
 
 import asyncio
 import contextlib
 import json
-import os
-import resource
 import socket
-import ssl
-import threading
-from collections.abc import Collection, Coroutine
-from pathlib import Path
-from typing import Any, Self
-from urllib.parse import urlsplit
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+from typing import Any
 
-from gpu_cli.fleet.certificates import pinned_context
-
-LOOPBACK = "127.0.0.1"
 CONNECT_DEADLINE_S = 10.0
-"""For the connection and the handshake together."""
+"""For all that it takes until the engine can be spoken to."""
 HANG_UP_S = 2.0
 """How long a client that has its answer may go on sending: closed before, it could lose the answer (RFC 9112, 9.6)."""
 PIECE_BYTES = 65536
 BACKLOG = 1024
-PROBE_AFTER_S = 60
-"""Routers forget a connection on which nothing has passed for minutes, as while a long answer is made at once."""
-MOST_FILES = 65536
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class NoAnswer(OSError):
+    """The far side has ended a connection without a word."""
+
+
+class Way(ABC):
+    """From a forwarder to the far side. Used in one event loop."""
+
+    def __init__(self) -> None:
+        self.endpoint = ""
+        """Where new connections go; it may move."""
+
+    async def lead_to(self, endpoint: str) -> None:
+        """From now on."""
+        self.endpoint = endpoint
+
+    @abstractmethod
+    async def connect(self) -> Streams:
+        """To the endpoint, once the far side has proven who it is. Raises OSError after `CONNECT_DEADLINE_S`."""
+
+    @abstractmethod
+    def why_not(self, error: OSError) -> str:
+        """What came of a connection, for the client to read."""
+
+    async def close(self) -> None:  # noqa: B027 - not every way holds anything
+        """Let go of what it holds; its connections are closed before."""
 
 
 class Forwarder:
     """One deployment's: a listener on loopback, and the connections that it carries. Used in one event loop."""
 
-    def __init__(self, name: str, pinned: ssl.SSLContext, listener: socket.socket) -> None:
-        self.endpoint = ""
-        """Where new connections go; it may move."""
+    def __init__(self, way: Way, listener: socket.socket) -> None:
+        self.way = way
         self.port: int = listener.getsockname()[1]
-        self._name = name
         self._listener = listener
-        self._context = pinned
         self._server: asyncio.Server | None = None
         self._carried: set[asyncio.Task[None]] = set()
 
@@ -64,6 +78,7 @@ class Forwarder:
         for task in self._carried:
             task.cancel()
         await asyncio.gather(*self._carried, return_exceptions=True)
+        await self.way.close()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._carry(reader, writer))
@@ -80,50 +95,49 @@ class Forwarder:
 
     async def _answer(self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            far_reader, far_writer = await self._connect()
+            far_reader, far_writer = await self.way.connect()
         except OSError as error:
-            writer.write(_bad_gateway(self._why_not(error)))
+            writer.write(_bad_gateway(self.way.why_not(error)))
             return
         try:
             far_writer.write(first)
-            await _first_to_end(_pass_on(reader, far_writer), _pass_on(far_reader, writer))
+            await first_to_end(_pass_on(reader, far_writer), self._pass_back(far_reader, writer))
         finally:
             # At once: a client that has ended its side has hung up, and the engine should stop working for nobody.
             far_writer.transport.abort()
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """To the endpoint of now, once it has shown its certificate. Raises OSError."""
-        url = urlsplit(self.endpoint)
-        async with asyncio.timeout(CONNECT_DEADLINE_S):
-            reader, writer = await asyncio.open_connection(url.hostname, url.port, ssl=self._context)
-        _keep_alive(writer.get_extra_info("socket"))
-        return reader, writer
-
-    def _why_not(self, error: OSError) -> str:
-        where = urlsplit(self.endpoint).netloc
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return f"what answers at {where} does not have the certificate of {self._name}: nothing was sent to it"
-        return f"{self._name} is not reachable at {where}: {_cause(error)}"
+    async def _pass_back(self, far_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """As it comes, and no faster than the client takes it; why there is nothing, if there is nothing."""
+        piece = b""
+        with contextlib.suppress(OSError):
+            piece = await far_reader.read(PIECE_BYTES)
+        if not piece:
+            writer.write(_bad_gateway(self.way.why_not(NoAnswer())))
+        while piece:
+            writer.write(piece)
+            await writer.drain()
+            piece = await far_reader.read(PIECE_BYTES)
 
 
-def _cause(error: OSError) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer"
-    if isinstance(error, ssl.SSLError):
-        return f"no TLS is spoken there ({error.reason})"
-    return os.strerror(error.errno) if error.errno else "the connection was closed"
-
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """As it comes, and no faster than the other side takes it."""
+async def _pass_on(reader: asyncio.StreamReader, far_writer: asyncio.StreamWriter) -> None:
+    """Until the client ends. What the far side takes no more is dropped: its last words may be on their way."""
+    taken = True
     while piece := await reader.read(PIECE_BYTES):
+        taken = taken and await _took(far_writer, piece)
+
+
+async def _took(writer: asyncio.StreamWriter, piece: bytes) -> bool:
+    try:
         writer.write(piece)
         await writer.drain()
+    except OSError:
+        return False
+    return True
 
 
-async def _first_to_end(*ways: Coroutine[Any, Any, None]) -> None:
-    """Both at once, until one has come to its end, be it a broken one."""
-    tasks = [asyncio.ensure_future(way) for way in ways]
+async def first_to_end(*works: Coroutine[Any, Any, object]) -> None:
+    """All at once, until one has come to its end, be it a broken one."""
+    tasks = [asyncio.ensure_future(work) for work in works]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -151,79 +165,3 @@ def _bad_gateway(why: str) -> bytes:
         "Connection: close",
     )
     return "\r\n".join((*head, "", "")).encode() + body
-
-
-def _keep_alive(connection: socket.socket) -> None:
-    """Linux and macOS have different names for the time after which a silent connection is probed."""
-    after = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if after is not None:
-        connection.setsockopt(socket.IPPROTO_TCP, after, PROBE_AFTER_S)
-
-
-class Forwarders:
-    """Those of all deployments, in an event loop in a thread of its own, which keeps no process alive."""
-
-    def __init__(self) -> None:
-        self._standing: dict[str, Forwarder] = {}
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="forwarders", daemon=True)
-
-    def start(self) -> Self:
-        """Be ready for `stand`; `close` ends it."""
-        _allow_many_files()
-        self._thread.start()
-        return self
-
-    @property
-    def carry(self) -> bool:
-        """Whether there are connections."""
-        return any(forwarder.carries for forwarder in self._standing.values())
-
-    def stand(self, name: str, endpoint: str, certificate: Path, port: int | None) -> int:
-        """See to it that the deployment `name` is forwarded to, on `port` if that is free; on which port it is.
-
-        Raises OSError when no port is free or the certificate cannot be read.
-        """
-        if name not in self._standing:
-            forwarder = Forwarder(name, pinned_context(certificate), _listener(port))
-            self._run(forwarder.listen())
-            self._standing[name] = forwarder
-        self._standing[name].endpoint = endpoint
-        return self._standing[name].port
-
-    def close_all_but(self, names: Collection[str]) -> None:
-        """End the others, with their connections."""
-        for name in self._standing.keys() - set(names):
-            self._run(self._standing.pop(name).close())
-
-    def stop_listening(self) -> None:
-        """Make room for those of another process; connections go on."""
-        for forwarder in self._standing.values():
-            self._run(forwarder.stop_listening())
-
-    def close(self) -> None:
-        """End everything."""
-        self.close_all_but(())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-
-def _listener(port: int | None) -> socket.socket:
-    """On the port that is wanted, or on another when that is taken."""
-    with contextlib.suppress(OSError):
-        return socket.create_server((LOOPBACK, port or 0))
-    return socket.create_server((LOOPBACK, 0))
-
-
-def _allow_many_files() -> None:
-    """A connection takes two, and systems start processes with room for as few as 256."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        with contextlib.suppress(OSError, ValueError):  # macOS allows less than it says
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -1,19 +1,24 @@
-"""What the guard forwards to: each deployment that is reached over TLS, at the port of loopback that is on record."""
+"""What the guard forwards to: each deployment that is not reached directly, at the port of loopback on record."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.link import login_of
 from gpu_cli.ui.output import print_message
 from gpu_providers.base import Link
 
 if TYPE_CHECKING:
-    from gpu_cli.fleet.forwarder import Forwarders
+    from gpu_cli.fleet.forwarder import Way
+    from gpu_cli.fleet.forwarders import Forwarders
+
+# What forwards is slow to import, and `gpu up` waits for the guard's start: it is imported where it is used.
 
 
 class Forwarding:
-    """Keeps forwarders and record in line. Where nothing is reached over TLS it costs nothing."""
+    """Keeps forwarders and record in line. Where everything is reached directly it costs nothing."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -29,13 +34,12 @@ class Forwarding:
 
         If possible it is the one of before, or that of the last of its name: that one's base_url then works again.
         """
-        if deployment.link is not Link.TLS or not deployment.endpoint:
+        if deployment.link is Link.DIRECT or not deployment.endpoint:
             return
         name, known = deployment.resource_name, deployment.local_port
-        certificate = self._fleet.certificates.path(name)
         wanted = known or self._last_port(deployment.name)
         try:
-            port = self._started().stand(name, deployment.endpoint, certificate, wanted)
+            port = self._started().stand(name, deployment.endpoint, partial(self._way, deployment), wanted)
         except FileNotFoundError:  # it was launched from another machine, or has just ended
             return
         if port == known:
@@ -44,12 +48,27 @@ class Forwarding:
         if known is not None:
             print_message(f"{name}: its port {known} is taken by another program: its base_url has port {port} now")
 
+    def _way(self, deployment: Deployment) -> "Way":
+        """Raises FileNotFoundError without its certificate, or without a login to its machine."""
+        name = deployment.resource_name
+        if deployment.link is Link.TLS:
+            from gpu_cli.fleet.certificates import pinned_context
+            from gpu_cli.fleet.pinned_tls import PinnedTls
+
+            return PinnedTls(name, pinned_context(self._fleet.certificates.path(name)))
+        from gpu_cli.fleet.tunnel import Tunnel
+
+        login = partial(login_of, self._fleet, deployment)
+        if login() is None:
+            raise FileNotFoundError(name)
+        return Tunnel(name, login)
+
     def _last_port(self, name: str) -> int | None:
         return next((one.local_port for one in self._fleet.store.ended() if one.name == name and one.local_port), None)
 
     def _started(self) -> "Forwarders":
         if self._forwarders is None:
-            from gpu_cli.fleet.forwarder import Forwarders  # slow to import, and `gpu up` waits for the guard's start
+            from gpu_cli.fleet.forwarders import Forwarders
 
             self._forwarders = Forwarders().start()
         return self._forwarders
