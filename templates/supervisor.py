@@ -111,11 +111,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Call:
-    """One HTTP request. `{NAME}` in the URL and the headers stands for that environment variable."""
+    """One HTTP request. `{NAME}` in the URL, the headers and the body stands for that environment variable."""
 
     method: str
     url: str
     headers: Mapping[str, str]
+    body: str = ""
+    """A JSON document, its variables inside of strings; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class Destroy:
 
     def variables(self) -> tuple[str, ...]:
         """Names of all that has to be in the environment for it."""
-        texts = (self.call.url, self.check.url, *self.call.headers.values())
+        texts = (self.call.url, self.call.body, self.check.url, *self.call.headers.values())
         return tuple(sorted({name for text in texts for name in VARIABLE.findall(text)}))
 
 
@@ -176,7 +178,15 @@ CONFIG_TYPES: Mapping[str, Any] = {
     "engine_env_without": list,
     "launched_at": (*NUMBER, type(None)),
 }
-DESTROY_TYPES = {"method": str, "url": str, "headers": dict, "check": dict, "gone": list, "user_agent": str}
+DESTROY_TYPES = {
+    "method": str,
+    "url": str,
+    "headers": dict,
+    "body": str,
+    "check": dict,
+    "gone": list,
+    "user_agent": str,
+}
 CHECK_TYPES = {"method": str, "url": str}
 
 
@@ -228,9 +238,10 @@ def parse_config(text: str) -> Config:
 
 
 def parse_destroy(value: object) -> Destroy:
-    """`{"method", "url", "headers", "user_agent", "check": {"method", "url"}, "gone": [[status, pattern], ...]}`.
+    """`{"method", "url", "headers", "body", "user_agent", "check": {"method", "url"}, "gone": [[status, pattern], …]}`.
 
-    `{NAME}` in URLs and headers stands for an environment variable. Raises BadConfig.
+    `body` is JSON for the call, or empty; the check has none. `{NAME}` in URLs, headers and body stands for an
+    environment variable. Raises BadConfig.
     """
     given = fields(value, DESTROY_TYPES)
     check = fields(given["check"], CHECK_TYPES)
@@ -238,11 +249,23 @@ def parse_destroy(value: object) -> Destroy:
     for url in (given["url"], check["url"]):
         require(url.startswith(("https://", "http://")), "destroy needs http(s) URLs")
     headers = {**{str(name): str(text) for name, text in given["headers"].items()}, "User-Agent": given["user_agent"]}
+    body = parse_body(given["body"])
+    of_body = {"Content-Type": "application/json"} if body else {}
     return Destroy(
-        call=Call(given["method"], given["url"], headers),
+        call=Call(given["method"], given["url"], {**headers, **of_body}, body),
         check=Call(check["method"], check["url"], headers),
         gone=tuple(parse_gone(pair) for pair in given["gone"]),
     )
+
+
+def parse_body(text: str) -> str:
+    """The text itself, which is empty or a JSON document. Raises BadConfig."""
+    try:
+        if text:
+            json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadConfig("GPU_SUPERVISOR: the body of destroy is no JSON document") from None
+    return text
 
 
 def parse_gone(pair: Any) -> tuple[int, re.Pattern[str]]:
@@ -545,7 +568,7 @@ def fetch(call: Call, tls: Optional[ssl.SSLContext] = None) -> tuple[int, bytes]
         connection = http.client.HTTPConnection(parts.netloc, timeout=HTTP_TIMEOUT_S)
     target = parts._replace(scheme="", netloc="").geturl() or "/"
     with contextlib.closing(connection):
-        connection.request(call.method, target, headers=dict(call.headers))
+        connection.request(call.method, target, body=call.body.encode() or None, headers=dict(call.headers))
         response = connection.getresponse()
         body = response.read(LARGEST_BODY)
         if response.length:
@@ -615,7 +638,9 @@ def fill(call: Call, environ: Mapping[str, str]) -> Call:
     def value(text: str) -> str:
         return VARIABLE.sub(lambda name: environ[name[1]], text)
 
-    return replace(call, url=value(call.url), headers={name: value(text) for name, text in call.headers.items()})
+    headers = {name: value(text) for name, text in call.headers.items()}
+    body = VARIABLE.sub(lambda name: json.dumps(environ[name[1]])[1:-1], call.body)
+    return replace(call, url=value(call.url), headers=headers, body=body)
 
 
 def why_powerless(destroy: Destroy, environ: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ from gpu_cli.commands.env import env
 from gpu_cli.commands.fit import fit
 from gpu_cli.commands.gc import gc
 from gpu_cli.commands.gpus import gpus
+from gpu_cli.commands.guard import guard_app
 from gpu_cli.commands.logs import logs
 from gpu_cli.commands.ls import ls
 from gpu_cli.commands.offers import offers
@@ -24,6 +25,7 @@ from gpu_cli.commands.plan import plan
 from gpu_cli.commands.recipe import recipe_app
 from gpu_cli.commands.recipes import recipes
 from gpu_cli.commands.run import run
+from gpu_cli.commands.ssh import ssh
 from gpu_cli.commands.up import up
 from gpu_cli.commands.url import url
 from gpu_cli.commands.volume import volume_app
@@ -41,12 +43,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, ls, url, env, logs, run, chat, wait, fit, plan, offers, gpus, recipes, doctor, gc):
+for command in (up, down, ls, url, env, logs, ssh, run, chat, wait, fit, plan, offers, gpus, recipes, doctor, gc):
     app.command(cls=PlainCommand)(command)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(config_app, name="config")
 app.add_typer(engine_app, name="engine")
 app.add_typer(volume_app, name="volume")
+app.add_typer(guard_app, name="guard")
 
 
 def _print_version(wanted: bool) -> None:

@@ -17,7 +17,7 @@ from gpu_cli.fleet.engine_client import EngineClient
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.stops import stops_of
 from gpu_cli.ui.progress import Silent
-from gpu_providers.base import Kind, Secret
+from gpu_providers.base import Kind, Secret, SelfDestruction
 
 ARMED: dict[str, Any] = {
     "can_destroy": True,
@@ -27,6 +27,7 @@ ARMED: dict[str, Any] = {
     "beat_age_s": 0.5,
     "reason": None,
 }
+POWERLESS = {**ARMED, "can_destroy": False}
 
 
 class Notes(Silent):
@@ -67,13 +68,18 @@ def test_a_supervisor_that_can_destroy_its_resource_is_an_armed_stop(fleet: Flee
     assert confirmed(fleet, said(ARMED)) == (True, [])
 
 
-@pytest.mark.parametrize("status", [{**ARMED, "can_destroy": False}, {k: ARMED[k] for k in ARMED if k[0] != "c"}])
-def test_one_that_cannot_is_none_and_the_user_is_told_in_one_line(fleet: Fleet, status: dict[str, Any]) -> None:
-    armed, (line,) = confirmed(fleet, said(status))
-    assert not armed
-    assert line.startswith("tiny cannot destroy itself: cloud gave it no credential")
-    assert "only the guard on this machine will end it" in line
-    assert "\n" not in line
+@pytest.mark.parametrize("status", [POWERLESS, {k: ARMED[k] for k in ARMED if k[0] != "c"}])
+def test_one_that_cannot_although_its_cloud_gives_the_means_is_none_and_the_user_is_told(
+    fleet: Fleet, cloud: Cloud, status: dict[str, Any]
+) -> None:
+    usual = SelfDestruction("DELETE", "https://cloud", {}, "GET", "https://cloud", {404: ""}, "gpu/1", ("KEY",))
+    cloud.self_destruction = lambda options: usual  # type: ignore[method-assign] # noqa: ARG005
+    told = "tiny cannot destroy itself: cloud gave it no credential for that"
+    assert confirmed(fleet, said(status)) == (False, [told])
+
+
+def test_where_a_cloud_has_no_means_to_give_it_is_no_news_that_they_are_missing(fleet: Fleet) -> None:
+    assert confirmed(fleet, said(POWERLESS)) == (False, [])
 
 
 def test_what_is_not_armed_is_shown_as_not_armed() -> None:
@@ -82,7 +88,7 @@ def test_what_is_not_armed_is_shown_as_not_armed() -> None:
 
 
 def test_a_process_of_this_machine_needs_no_credential_to_end(fleet: Fleet) -> None:
-    assert confirmed(fleet, said({**ARMED, "can_destroy": False}), kind=Kind.PROCESS) == (True, [])
+    assert confirmed(fleet, said(POWERLESS), kind=Kind.PROCESS) == (True, [])
 
 
 def test_a_word_that_comes_late_is_waited_for(fleet: Fleet) -> None:

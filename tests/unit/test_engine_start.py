@@ -205,7 +205,7 @@ def test_the_private_key_is_in_a_file_of_its_owners_and_not_in_what_the_engine_i
 
 
 def test_the_fetcher_never_sees_the_private_key(node: Node, hub: HubEmulator) -> None:
-    hub.silent_s = 5
+    hub.silent_s = 30
     node.environ["HF_ENDPOINT"] = hub.url
     node.give_certificate()
     node.start(("hf", "org/model"))
@@ -243,7 +243,7 @@ def test_a_gated_model_ends_the_node_with_what_to_do(node: Node, hub: HubEmulato
 
 
 def test_a_signal_ends_a_download_at_once(node: Node, hub: HubEmulator) -> None:
-    hub.silent_s = 5
+    hub.silent_s = 30
     node.environ["HF_ENDPOINT"] = hub.url
     node.start(("hf", "org/model"))
     eventually(lambda: hub.requests, "the hub's question")
@@ -253,7 +253,7 @@ def test_a_signal_ends_a_download_at_once(node: Node, hub: HubEmulator) -> None:
     node.process.send_signal(signal.SIGTERM)
     began = time.monotonic()
     assert node.ended() == 0
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
     assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in left)
 
 

@@ -14,8 +14,9 @@ from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 from gpu_cli import __version__
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard import LINGER_S, TURN_S, run
+from gpu_cli.fleet.guard import LINGER_S, run
 from gpu_cli.fleet.guard_process import await_guard, guard_lives, lock_path, version_path
+from gpu_cli.fleet.guard_turn import TURN_S
 from gpu_cli.fleet.spot import Terms, spot_recipes
 from gpu_cli.locks import Lock, released
 from gpu_cli.recipe.files import parse_recipe

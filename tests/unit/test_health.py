@@ -61,6 +61,7 @@ class Watched(Silent):
     def __init__(self) -> None:
         self.stages: list[str] = []
         self.details: list[str] = []
+        self.notes: list[str] = []
 
     def stage(self, name: str) -> None:
         if self.stages[-1:] != [name]:
@@ -68,6 +69,9 @@ class Watched(Silent):
 
     def detail(self, text: str) -> None:
         self.details.append(text)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 @pytest.fixture
@@ -166,6 +170,16 @@ def test_what_the_cloud_says_of_a_host_is_passed_on(
     cloud.boots = [error]
     with pytest.raises(type(error), match=str(error)):
         wait()
+
+
+def test_what_the_user_has_to_know_of_a_host_is_told_once(cloud: Cloud, wait: Callable[..., Watched]) -> None:
+    cloud.boots = [
+        Boot(False, "logging in"),
+        Boot(False, "checking", note="its host key was trusted on first use"),
+        Boot(False, "pulling", note="its host key was trusted on first use"),
+        Boot(True, "runs", note="its driver is old"),
+    ]
+    assert wait(healthy_after_s=60).notes == ["its host key was trusted on first use", "its driver is old"]
 
 
 def test_a_command_that_ends_again_and_again_without_a_word_may_do_on_another_host(

@@ -20,6 +20,7 @@ from gpu_cli.fleet.guard_process import lock_path, version_path
 from gpu_cli.fleet.launch import Wanted, launch
 from gpu_cli.fleet.replace import call_off
 from gpu_cli.fleet.spot import Terms, spot_recipes
+from gpu_cli.fleet.start import log_path
 from gpu_cli.fleet.teardown import tear_down
 from gpu_cli.locks import Lock, released
 from gpu_cli.planner.offers.filters import Filters
@@ -92,12 +93,13 @@ def up(
     path: Path = Path("/tiny.yaml"),
     wait: bool = False,
     direct: bool = False,
+    yes: bool = True,
     progress: Progress | None = None,
 ) -> Deployment:
     recipe = parse_recipe(RECIPE, path, shown="tiny.yaml")
     sold = offers or [offer("cloud", price) for price in range(1, MANY + 1)]
     plan = rank(recipe, sold, None, filters=Filters(spot=True))
-    wanted = Wanted(recipe, "tiny", LIMITS, wait=wait, direct=direct)
+    wanted = Wanted(recipe, "tiny", LIMITS, wait=wait, direct=direct, yes=yes)
     return launch(fleet, wanted, plan.candidates, progress or Silent())
 
 
@@ -391,6 +393,38 @@ def test_bare_ports_are_reached_over_tls_unless_the_user_wants_them_bare_and_is_
     made = up(fleet, direct=True, progress=told)
     assert (made.link, made.endpoint) == (Link.DIRECT, "http://127.0.0.1:9")
     assert told.notes == ["--direct: the key and all prompts travel unencrypted over the internet (cloud)"]
+
+
+def test_ports_of_a_machines_loopback_are_reached_over_ssh_unless_the_user_wants_them_bare(
+    fleet: Fleet, cloud: Host
+) -> None:
+    cloud.link = Link.SSH  # type: ignore[misc]
+    told = Told()
+    made = up(fleet, progress=told)
+    assert (made.link, made.endpoint, told.notes) == (Link.SSH, "http://127.0.0.1:9", [])
+    tear_down(fleet, made, "test")
+    assert up(fleet, direct=True, progress=told).link is Link.DIRECT
+    assert told.notes == ["--direct: the key and all prompts travel unencrypted over the internet (cloud)"]
+
+
+def test_what_nobody_would_end_is_not_ordered_unless_the_user_says_so(fleet: Fleet, cloud: Host) -> None:
+    refused = failed(fleet, yes=False)
+    assert (refused.exit_status, refused.code) == (Exit.BAD_INPUT, "nothing-ends-it")
+    assert cloud.launched == []
+    assert up(fleet, yes=True).is_live
+
+
+def test_the_log_of_a_host_that_failed_is_read_before_it_is_ended_and_kept(fleet: Fleet, cloud: Host) -> None:
+    cloud.boots = [HostFailed("CUDA does not initialise (error 802)")]
+
+    def logs(resource_id: str, **options: object) -> Iterator[str]:
+        return iter([f"of {cloud.describe(resource_id).name}", "cuInit: 802"])
+
+    cloud.logs = logs  # type: ignore[method-assign]
+    failed(fleet, offer("cloud"), wait=True)
+    (ended,) = fleet.store.ended()
+    assert log_path(fleet, ended).read_text() == f"of {ended.resource_name}\ncuInit: 802\n"
+    assert cloud.resources == {}
 
 
 def test_where_the_cloud_has_tls_of_its_own_there_is_nothing_to_warn_of(fleet: Fleet) -> None:

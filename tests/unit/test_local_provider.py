@@ -78,7 +78,7 @@ def free_port() -> int:
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    assert client.wait_until(holds, 5.0)
+    assert client.wait_until(holds, 30.0)
 
 
 def first_line(provider: LocalProvider, name: str = "gpu-one") -> str:

@@ -185,6 +185,27 @@ def test_a_host_that_did_not_come_up_lately_is_passed_over_by_the_plan(fleet: Fl
     assert [candidate.offer for candidate in plan.candidates] == [bad, good]
 
 
+@pytest.mark.parametrize(("version", "fits"), [("0.32.0", True), ("0.19.1", False)])
+def test_a_machine_is_taken_only_where_the_engine_has_an_image_for_its_processors(
+    fleet: Fleet, version: str, fits: bool
+) -> None:
+    arm = replace(offer(), architecture="arm64")
+    fleet._loaded["runpod"] = Seller(arm, offer(price=3.0))
+    recipe = model(f"engine: {{version: {version}}}\n").recipe
+    plan = launchable_plan(fleet, recipe, LIMITS, provider="runpod")
+    assert [candidate.offer for candidate in plan.candidates] == [arm, offer(price=3.0)][not fits :]
+    reasons = [] if fits else ["is arm64, and the image of vLLM 0.19.1 is built for x86_64"]
+    assert [out.reason for out in plan.rejected] == reasons
+
+
+@pytest.mark.parametrize("public", [True, False])
+def test_a_cloud_is_told_when_the_endpoint_has_to_be_public(fleet: Fleet, public: bool) -> None:
+    runpod = fleet._loaded["runpod"]
+    assert isinstance(runpod, Seller)
+    launchable_plan(fleet, model().recipe, LIMITS, provider="runpod", public=public)
+    assert [search.public for search in runpod.searches] == [public]
+
+
 def test_what_can_be_taken_back_is_launched_only_where_the_recipe_says_so(fleet: Fleet) -> None:
     spot = replace(offer(), interruptible=True)
     fleet._loaded["runpod"] = Seller(spot)

@@ -119,6 +119,33 @@ def test_the_supervisor_takes_its_configuration(fleet: Fleet) -> None:
     assert config.engine_env_without == ("CLOUD_KEY",)
 
 
+def test_what_is_sent_to_end_it_reaches_the_supervisor_as_it_is(tmp_path: Path) -> None:
+    cloud = PodCloud()
+    body = '{"instance_ids": ["{POD_ID}"]}'
+    ended_by = replace(cloud.self_destruction({}), method="POST", body=body)
+    cloud.self_destruction = lambda options: ended_by  # type: ignore[method-assign] # noqa: ARG005
+    config = supervisor.parse_config(request_of(make_fleet(tmp_path, cloud)).env["GPU_SUPERVISOR"])
+    assert config.destroy
+    assert (config.destroy.call.method, config.destroy.call.body, config.destroy.check.body) == ("POST", body, "")
+
+
+def test_hosts_with_an_older_driver_have_an_image_of_the_same_release(fleet: Fleet) -> None:
+    assert request_of(fleet).older_image == "vllm/vllm-openai:v0.32.0-cu129"
+    assert request_of(fleet, engine={"version": "0.19.1"}).older_image == ""
+
+
+@pytest.mark.parametrize("link", list(Link))
+def test_the_port_is_public_where_it_is_reached_by_its_own_url(fleet: Fleet, link: Link) -> None:
+    assert request_of(fleet, link=link).public == (link is Link.DIRECT)
+
+
+def test_over_ssh_the_engine_has_no_tls_of_its_own(fleet: Fleet) -> None:
+    request = request_of(fleet, link=Link.SSH)
+    config = supervisor.parse_config(request.env["GPU_SUPERVISOR"])
+    assert (config.base_url, "--ssl-certfile" in config.engine) == ("http://127.0.0.1:8000", False)
+    assert "GPU_TLS" not in request.secret_env
+
+
 def test_a_cloud_without_the_means_gets_a_supervisor_that_destroys_nothing(tmp_path: Path) -> None:
     config = supervisor.parse_config(request_of(make_fleet(tmp_path)).env["GPU_SUPERVISOR"])
     assert config.destroy is None

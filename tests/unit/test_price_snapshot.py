@@ -60,6 +60,7 @@ OFFERS = st.builds(
     Offer,
     provider=st.text(),
     kind=st.sampled_from(Kind),
+    architecture=st.sampled_from(["x86_64", "arm64"]),
     offer_id=st.text(),
     gpu=st.text(),
     gpu_count=st.integers(0, 64),
@@ -115,6 +116,12 @@ def test_a_damaged_file_of_offers_is_refused_with_the_field_named(change: dict[s
 def test_what_is_no_file_of_offers_is_refused(document: object) -> None:
     with pytest.raises(ValueError):
         offers_from_document(document)
+
+
+def test_a_file_of_before_there_were_other_processors_is_read_as_it_was_meant() -> None:
+    document = offers_document([ONE])
+    del document["offers"][0]["architecture"]  # type: ignore[index]  # its own list
+    assert offers_from_document(document) == (ONE,)
 
 
 def test_a_missing_field_is_named() -> None:

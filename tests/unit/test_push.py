@@ -3,9 +3,11 @@
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
+from botocore.loaders import Loader, create_loader
 from emulators.runpod.s3 import ACCESS_KEY_ID, S3, SECRET_ACCESS_KEY, Call, no_fault
 from emulators.server import Server
 from hub_emulator import COMMIT, HubEmulator, Repository, running_hub
@@ -32,8 +34,15 @@ PIECE = 100_000
 Push = Callable[..., Pushed]
 
 
+@cache
+def loader(path: str | None = None) -> Loader:
+    """What boto3 knows of Amazon's services: it takes half of a test to read it."""
+    return create_loader(path)
+
+
 @pytest.fixture(autouse=True)
 def small_and_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("botocore.session.create_loader", loader)
     monkeypatch.setattr(bucket_module, "PIECE_BYTES", PIECE)
     monkeypatch.setattr(bucket_module, "MIB", 1)
     monkeypatch.setattr(bucket_module, "ATTEMPTS", 1)
@@ -240,11 +249,18 @@ def test_a_hub_that_sends_whole_files_only_is_not_believed(pushed: Push, hub: Hu
         pushed()
 
 
-def test_a_volume_that_is_too_small_is_refused_before_anything_is_sent(pushed: Push, s3: S3) -> None:
+def test_a_volume_that_is_too_small_is_refused_before_anything_is_sent(
+    pushed: Push, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpu_cli.weights.push.GB", PIECE)
     with pytest.raises(UserError) as failure:
-        pushed(volume=replace(VOLUME, size_gb=0))
+        pushed(volume=replace(VOLUME, size_gb=3))
     assert (failure.value.exit_status, failure.value.code) == (Exit.BAD_INPUT, "does-not-fit")
     assert s3.calls == []
+
+
+def test_a_volume_that_grows_by_itself_is_never_too_small(pushed: Push) -> None:
+    assert pushed(volume=replace(VOLUME, size_gb=0)).files > 0
 
 
 def test_another_key_is_refused_as_a_matter_of_credentials(hub: HubEmulator, bucket: Bucket) -> None:

@@ -67,6 +67,15 @@ def ids(plan: Plan) -> list[str]:
         ({"kind": "serverless"}, offer(), ANY, "is a pod, and serverless was asked for"),
         ({"kind": "serverless", "cpu": True}, CPU, ANY, "is a process, and serverless was asked for"),
         ({"kind": "vm"}, replace(offer(), kind=Kind.SERVERLESS), ANY, "is serverless, and a VM was asked for"),
+        ({}, replace(offer(), architecture="arm64"), ANY, ""),
+        ({}, replace(offer(), architecture="arm64"), Filters(architectures=("x86_64", "arm64")), ""),
+        (
+            {},
+            replace(offer(), architecture="arm64"),
+            Filters(architectures=("x86_64",)),
+            "is arm64, and the image of vLLM 0.32.0 is built for x86_64",
+        ),
+        ({"cpu": True}, replace(CPU, architecture="arm64"), Filters(architectures=("x86_64",)), ""),
     ],
 )
 def test_an_offer_that_will_not_do_has_a_reason(

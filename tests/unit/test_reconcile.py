@@ -12,7 +12,7 @@ from gpu_cli.fleet.reconcile import ABANDONED, BROKEN, look, settle, why_end, wh
 from gpu_cli.fleet.spot import Terms, spot_recipes
 from gpu_cli.fleet.stops import GUARD_GRACE_S
 from gpu_cli.recipe.files import parse_recipe
-from gpu_providers.base import Kind, Link, ResourceState
+from gpu_providers.base import Boot, Kind, Link, ResourceState
 from gpu_providers.errors import HostFailed, InvalidRequest, ProviderError, ProviderUnavailable
 
 
@@ -210,6 +210,7 @@ def test_the_price_on_record_is_what_the_cloud_charges_for_what_runs(
         (Link.DIRECT, "http://1.2.3.4:30001", "http://1.2.3.4:30001"),
         (Link.TLS, "http://1.2.3.4:30001", "https://1.2.3.4:30001"),
         (Link.TLS, "", "https://old"),
+        (Link.SSH, "http://127.0.0.1:8000", "http://127.0.0.1:8000"),
     ],
 )
 def test_an_endpoint_that_the_cloud_tells_late_or_anew_goes_on_record(
@@ -225,23 +226,38 @@ def broken(cloud: Cloud, detail: str = "exited") -> None:
     cloud.resources["gpu-tiny-1"] = replace(cloud.add("gpu-tiny-1", ResourceState.BROKEN), detail=detail)
 
 
+@pytest.mark.parametrize("kind", [Kind.POD, Kind.VM])
 @pytest.mark.parametrize(
     ("state", "line", "why"),
     [
         (State.READY, "[supervisor] ended reason=idle detail=no work for 600 s", "idle"),
+        (State.READY, "[supervisor] ended reason=deadline detail=3600 s since the start", "deadline"),
         (State.READY, "[supervisor] ended reason=engine-hung detail=silent", "engine-hung: silent"),
+        (State.READY, "[supervisor] ended reason=engine-died detail=exit status 1", "engine-died: exit status 1"),
         (State.LOADING, "[supervisor] ended reason=start-deadline detail=60 s", "start-deadline: 60 s"),
         (State.READY, "[supervisor] ended reason=terminated detail=signal", "cloud says: exited"),
         (State.READY, "nothing was said", "cloud says: exited"),
     ],
 )
 def test_a_supervisor_that_could_not_destroy_its_container_has_said_why_it_ended(
-    fleet: Fleet, cloud: Cloud, state: State, line: str, why: str
+    fleet: Fleet, cloud: Cloud, kind: Kind, state: State, line: str, why: str
 ) -> None:
-    fleet.store.add(deployment(state=state))
+    fleet.store.add(deployment(state=state, kind=kind))
     broken(cloud)
     cloud.logged = [line]
     assert why_end(fleet, *look(fleet, fleet.store.get("gpu-tiny-1"))) == why
+
+
+def test_a_machine_whose_container_has_exited_is_ended_for_the_reason_that_its_supervisor_gave(
+    fleet: Fleet, cloud: Cloud
+) -> None:
+    fleet.store.add(deployment(kind=Kind.VM))
+    broken(cloud)
+    cloud.logged = ["the image is there", "[supervisor] ended reason=idle detail=no work for 600 s"]
+    assert settle(fleet) == []
+    assert cloud.resources == {}
+    ended = fleet.store.get("gpu-tiny-1")
+    assert (ended.state, ended.reason) == (State.GONE, "idle")
 
 
 @pytest.mark.parametrize(
@@ -298,5 +314,12 @@ def test_a_start_that_nobody_watches_is_given_up_on_the_clouds_word_that_it_will
     fleet = make_fleet(tmp_path, cloud)
     booting = deployment(state=State.BOOTING, host="m1")
     cloud.boots = [said]
-    assert why_not_booting(fleet, booting) == reason
+    assert why_not_booting(fleet, booting, print) == reason
     assert fleet.store.bad_hosts(NOW) == avoided
+
+
+def test_what_is_to_be_known_of_a_start_that_nobody_watches_is_told(fleet: Fleet, cloud: Cloud) -> None:
+    told: list[str] = []
+    cloud.boots = [Boot(False, "booting", note="its host key was trusted on first use"), Boot(False, "booting")]
+    assert [why_not_booting(fleet, deployment(state=State.BOOTING), told.append) for _ in range(2)] == ["", ""]
+    assert told == ["its host key was trusted on first use"]

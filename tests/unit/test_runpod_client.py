@@ -312,6 +312,11 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_stream, "QUIET_S", 0.3)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_stream, "QUIET_S", 30.0)
+
+
 def listeners() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "event-stream"]
 
@@ -329,21 +334,21 @@ def test_a_stream_without_end_is_left_when_its_backlog_has_been_read(hasty: None
     began = time.monotonic()
     with ScriptedServer(stream(event(1, "a") + event(2, "b"))) as cloud:
         assert [line.line for line in client(cloud).pod_logs("p1", LogQuery())] == ["a", "b"]
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 15
 
 
-def test_a_keepalive_is_the_end_of_the_backlog() -> None:
+def test_a_keepalive_is_the_end_of_the_backlog(patient: None) -> None:
     began = time.monotonic()
     with ScriptedServer(stream(event(1, "a") + ": keepalive\n\n")) as cloud:
         assert [line.line for line in client(cloud).pod_logs("p1", LogQuery())] == ["a"]
-    assert time.monotonic() - began < event_stream.QUIET_S
+    assert time.monotonic() - began < 15
 
 
-def test_a_log_that_goes_on_ends_with_the_lines_that_were_asked_for() -> None:
+def test_a_log_that_goes_on_ends_with_the_lines_that_were_asked_for(patient: None) -> None:
     began = time.monotonic()
     with ScriptedServer(stream("".join(event(number, str(number)) for number in range(5)))) as cloud:
         assert [line.line for line in client(cloud).pod_logs("p1", LogQuery(tail=3))] == ["0", "1", "2"]
-    assert time.monotonic() - began < event_stream.QUIET_S
+    assert time.monotonic() - began < 15
 
 
 def test_a_silent_stream_is_left(hasty: None) -> None:
@@ -360,13 +365,13 @@ def test_a_log_that_is_not_even_opened_is_given_up_after_the_time_to_read() -> N
     began = time.monotonic()
     with ScriptedServer(stream("", delay_s=30)) as cloud, pytest.raises(ProviderUnavailable, match="no answer in time"):
         list(client(cloud).pod_logs("p1", LogQuery(read_s=0.3)))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 15
 
 
 def test_a_log_that_was_left_leaves_no_connection_behind(hasty: None) -> None:
     with ScriptedServer(stream(event(1, "a"))) as cloud:
         list(client(cloud).pod_logs("p1", LogQuery()))
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while listeners() and time.monotonic() < deadline:
             time.sleep(0.02)
         assert listeners() == []

@@ -400,10 +400,10 @@ def test_of_two_pods_with_one_name_the_newer_is_found_first(provider: RunPodProv
 def test_a_list_that_lags_is_why_a_name_is_looked_for_once_more(
     provider: RunPodProvider, cloud: RunPodEmulator
 ) -> None:
-    cloud.misbehave({"do": "list-lag", "seconds": 0.5})
+    cloud.misbehave({"do": "list-lag", "seconds": 1.5})
     launched(provider)
     assert provider.find("gpu-test-1") is None
-    eventually(lambda: provider.find("gpu-test-1") is not None, timeout_s=5.0)
+    eventually(lambda: provider.find("gpu-test-1") is not None, timeout_s=30.0)
     assert RunPodProvider(ProviderContext(Path("/nowhere"), {})).list_lag_s == 30.0
 
 

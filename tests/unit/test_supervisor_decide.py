@@ -15,7 +15,7 @@ import pytest
 from fake_engine import metrics_text
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_server import Reply, ScriptedServer
+from scripted_server import Reply, ScriptedServer, said
 
 import supervisor as sup
 from gpu_cli.paths import shipped
@@ -336,6 +336,7 @@ DESTROY: dict[str, Any] = {
     "method": "DELETE",
     "url": "https://cloud.example/pods/{POD_ID}",
     "headers": {"Authorization": "Bearer {CLOUD_KEY}"},
+    "body": "",
     "check": {"method": "GET", "url": "https://cloud.example/pods/{POD_ID}"},
     "gone": [[404, "no_such_pod"], [410, ""]],
     "user_agent": "gpu-supervisor/1",
@@ -392,6 +393,10 @@ def test_configuration_is_read() -> None:
         {"destroy": {**DESTROY, "url": "file:///etc/passwd"}},
         {"destroy": {**DESTROY, "check": None}},
         {"destroy": {**DESTROY, "chekc": {}}},
+        {"destroy": {**DESTROY, "body": None}},
+        {"destroy": {**DESTROY, "body": {"id": "{POD_ID}"}}},
+        {"destroy": {**DESTROY, "body": '{"id": {POD_ID}}'}},
+        {"destroy": {**DESTROY, "body": "[" * 100_000}},
         {"destroy": {**DESTROY, "gone": []}},
         {"destroy": {**DESTROY, "gone": [404]}},
         {"destroy": {**DESTROY, "gone": [["404", ""]]}},
@@ -443,6 +448,35 @@ def test_variables_are_put_in_at_call_time() -> None:
     assert (filled.url, filled.headers["Authorization"]) == ("https://cloud.example/pods/p1", "Bearer k1")
 
 
+def test_variables_in_a_body_are_put_into_its_texts_and_its_braces_stay() -> None:
+    destroy = destroy_of(body='{"instance_ids": ["{POD_ID}"], "why": {}}')
+    filled = sup.fill(destroy.call, {"CLOUD_KEY": "k1", "POD_ID": 'p"1}'})
+    assert json.loads(filled.body) == {"instance_ids": ['p"1}'], "why": {}}
+    assert filled.headers["Content-Type"] == "application/json"
+
+
+@given(value=st.text())
+def test_no_value_of_a_variable_changes_what_a_body_says(value: str) -> None:
+    call = sup.Call("POST", "https://cloud.example", {}, '{"ids": ["{POD_ID}"]}')
+    assert json.loads(sup.fill(call, {"POD_ID": value}).body) == {"ids": [value]}
+
+
+def test_a_body_is_sent_as_json_with_the_call_and_not_with_the_check() -> None:
+    with ScriptedServer(said({"data": {}}), said({"error": "no_such_pod"}, 404)) as cloud:
+        post = {"method": "POST", "url": f"{cloud.url}/terminate", "body": '{"ids": ["{POD_ID}"]}'}
+        destroy = destroy_of(**post, check={"method": "GET", "url": f"{cloud.url}/pods/{{POD_ID}}"})
+        assert sup.try_to_destroy(destroy, {"CLOUD_KEY": "k1", "POD_ID": "p1"}) == ""
+    call, check = cloud.asked
+    assert (call.method, call.path, call.body) == ("POST", "/terminate", {"ids": ["p1"]})
+    assert call.headers["content-type"] == "application/json"
+    assert (check.method, check.path, check.headers.get("content-length")) == ("GET", "/pods/p1", None)
+    assert "content-type" not in check.headers
+
+
+def test_without_a_body_nothing_is_said_of_its_type() -> None:
+    assert "Content-Type" not in destroy_of().call.headers
+
+
 def destroy_of(**changes: object) -> sup.Destroy:
     destroy = sup.parse_config(json.dumps({**CONFIG, "destroy": {**DESTROY, **changes}})).destroy
     assert destroy
@@ -456,6 +490,11 @@ def test_a_variable_that_is_missing_or_empty_is_named(missing: str) -> None:
     assert sup.why_powerless(destroy_of(), {**environ, missing: ""}) == f"{missing} not set in this container"
     del environ[missing]
     assert missing in sup.why_powerless(destroy_of(), environ)
+
+
+def test_a_variable_that_only_the_body_needs_is_named_too() -> None:
+    destroy = destroy_of(body='{"ids": ["{MACHINE}"]}')
+    assert sup.why_powerless(destroy, {"CLOUD_KEY": "k1", "POD_ID": "p1"}) == "MACHINE not set in this container"
 
 
 def test_values_of_variables_are_never_told() -> None:

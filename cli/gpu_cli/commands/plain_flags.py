@@ -1,7 +1,7 @@
-"""Commands whose flags are False when they are not given, which spares most runs of `gpu` the import of pydantic.
+"""Commands that convert only what needs it, which spares most runs of `gpu` the import of pydantic.
 
-Typer (0.29) makes `--help` and its completion options None instead, and imports pydantic, which takes longer than all
-else that `gpu ls` does, to find that None needs no conversion. Remove this when Typer does not.
+Typer (0.29) has pydantic convert every parameter, also what is text already and what was not given, and the import
+takes longer than all else that `gpu ls` does. Remove this when Typer does not.
 """
 
 from typing import Any
@@ -9,24 +9,36 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 
-def _false_when_not_given(parameters: list[Any]) -> list[Any]:
+class _Conversion:
+    """Of what is given for a parameter: by itself where there is nothing to it, by Typer where there is."""
+
+    def coerce(self, value: Any, *, param: Any, ctx: Any) -> Any:
+        """The value as the command's function takes it."""
+        kind = param.type_descriptor.annotation
+        if kind == list[str]:
+            return [*value] if value else ()
+        if value is None or kind is str:
+            return value
+        return type(param).get_runtime_param(param).coerce(value, param=param, ctx=ctx)
+
+
+def _plain(parameters: list[Any]) -> list[Any]:
     for parameter in parameters:
-        if getattr(parameter, "is_flag", False) and parameter.default is None:
-            parameter.default = False
+        parameter.get_runtime_param = _Conversion
     return parameters
 
 
 class PlainCommand(TyperCommand):
-    """A command with such flags."""
+    """A command with such parameters."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """All parameters, `--help` among them."""
-        return _false_when_not_given(super().get_params(ctx))
+        return _plain(super().get_params(ctx))
 
 
 class PlainGroup(TyperGroup):
-    """A group of commands with such flags."""
+    """A group of commands with such parameters."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """All parameters, `--help` among them."""
-        return _false_when_not_given(super().get_params(ctx))
+        return _plain(super().get_params(ctx))

@@ -20,6 +20,7 @@ from gpu_cli.commands.options import (
     Spot,
     StartDeadline,
     Ttl,
+    Yes,
     complete_recipe,
     flags_by_setting,
 )
@@ -50,6 +51,7 @@ def run(
     start_deadline: StartDeadline = None,
     boot_deadline: BootDeadline = None,
     direct: Direct = False,
+    yes: Yes = False,
 ) -> None:
     """Run a command with OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL of a fresh deployment, then end that.
 
@@ -66,7 +68,7 @@ def run(
     flags = flags_by_setting(provider, idle, ttl, budget, max_price, start_deadline, boot_deadline)
     unique = f"run-{secrets.token_hex(2)}"
     wanted, only = the_wanted(
-        recipe, name, flags, serverless=serverless, spot=spot, direct=direct, tied=True, unique=unique
+        recipe, name, flags, serverless=serverless, spot=spot, direct=direct, tied=True, unique=unique, yes=yes
     )
     with open_here() as fleet:
         status = _run(fleet, wanted, only, command)
@@ -100,7 +102,10 @@ def _run(fleet: "Fleet", wanted: "Wanted", provider: str | None, command: list[s
 def _run_command(fleet: "Fleet", deployment: "Deployment", command: list[str]) -> int:
     """Its exit status, 128 + N when signal N ended it. An interrupt is passed on and waited for."""
     from gpu_cli.commands.here import need_endpoint, openai_variables
+    from gpu_cli.commands.stories import gap_in_words
 
+    if gap := gap_in_words(fleet, deployment):
+        print_message(gap)
     deployment = need_endpoint(fleet, deployment)
     variables = openai_variables(fleet, deployment)
     process = subprocess.Popen(command, env={**os.environ, **_unproxied(deployment, os.environ), **variables})

@@ -1,18 +1,21 @@
 """Sentences about deployments, for people."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from gpu_cli.fleet.deployment import Deployment
+from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard_environment import AWAY
 from gpu_cli.fleet.guard_process import guard_lives
+from gpu_cli.fleet.keepers import NEEDS_KEEPER, keepers
 from gpu_cli.fleet.stops import Stop, ends_at_latest, stops_of, worst_case_usd
 from gpu_cli.units import format_duration, format_usd
 from gpu_providers.base import Kind
 
 
 def stops_in_words(fleet: Fleet, deployment: Deployment) -> str:
-    """What will end it, by whom, when at the latest, and the worst cost until then."""
-    stops = stops_of(deployment, guard_lives=guard_lives(fleet.paths))
+    """What will end it, by whose hand, when at the latest, and the worst cost until then."""
+    stops = _stops(fleet, deployment)
     idle, deadline = _hands(stops, "idle"), _hands(stops, "deadline")
     on_idle = "its workers stop" if deployment.kind is Kind.SERVERLESS else "ends"
     at_last = "it ends" if deployment.kind is Kind.SERVERLESS else ""
@@ -21,6 +24,16 @@ def stops_in_words(fleet: Fleet, deployment: Deployment) -> str:
         f"{on_idle} after {format_duration(deployment.idle_s)} idle ({idle}), {latest}; "
         f"worst cost {format_usd(worst_case_usd(deployment))}"
     )
+
+
+def gap_in_words(fleet: Fleet, deployment: Deployment) -> str:
+    """When nothing would end it, where it all hangs on this machine; empty otherwise."""
+    armed = [stop for stop in _stops(fleet, deployment) if stop.kind == "deadline" and stop.armed]
+    if deployment.kind not in NEEDS_KEEPER or [stop.by for stop in armed] != ["guard"]:
+        return ""
+    so_far = "" if deployment.state is State.READY else "so far "
+    reboot = "" if armed[0].installed else " (nor does that guard survive a reboot: gpu guard install)"
+    return f"{so_far}only the guard on this machine ends it: while this machine sleeps or is off, it bills on{reboot}"
 
 
 def price_in_words(deployment: Deployment) -> str:
@@ -39,6 +52,16 @@ def seconds_in_words(seconds: float | None) -> str:
     return "-" if seconds is None else format_duration(round(seconds))
 
 
-def _hands(stops: tuple[Stop, ...], kind: str) -> str:
-    armed = [stop.by for stop in stops if stop.kind == kind and stop.armed]
-    return " and ".join(armed) or "NOT ARMED"
+def _stops(fleet: Fleet, deployment: Deployment) -> tuple[Stop, ...]:
+    return stops_of(deployment, guard_lives=guard_lives(fleet.paths), keepers=keepers(fleet))
+
+
+def _hands(stops: Sequence[Stop], kind: str) -> str:
+    names = [_hand(stop) for stop in stops if stop.kind == kind and stop.armed]
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:]))) or "NOT ARMED"
+
+
+def _hand(stop: Stop) -> str:
+    if stop.by == AWAY:
+        return "guard at Modal"
+    return "installed guard" if stop.installed else stop.by

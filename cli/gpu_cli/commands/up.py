@@ -17,6 +17,7 @@ from gpu_cli.commands.options import (
     Spot,
     StartDeadline,
     Ttl,
+    Yes,
     complete_recipe,
     flags_by_setting,
 )
@@ -45,6 +46,7 @@ def up(
     boot_deadline: BootDeadline = None,
     direct: Direct = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    yes: Yes = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Come back only when it is healthy.")] = True,
     show_key: Annotated[bool, typer.Option("--show-key", help="Put the API key into the JSON document.")] = False,
     as_json: AsJson = False,
@@ -53,7 +55,7 @@ def up(
     from gpu_cli.commands.here import open_here, the_wanted
 
     flags = flags_by_setting(provider, idle, ttl, budget, max_price, start_deadline, boot_deadline)
-    wanted, only = the_wanted(recipe, name, flags, serverless=serverless, spot=spot, direct=direct, wait=wait)
+    wanted, only = the_wanted(recipe, name, flags, serverless=serverless, spot=spot, direct=direct, wait=wait, yes=yes)
     with open_here() as fleet:
         result = _dry_run(fleet, wanted, only) if dry_run else _up(fleet, wanted, only, show_key=show_key)
     show(result, as_json=as_json)
@@ -81,13 +83,14 @@ def _key(fleet: "Fleet", deployment: "Deployment", *, show_key: bool) -> Mapping
 
 
 def _story(fleet: "Fleet", deployment: "Deployment") -> tuple[str, ...]:
-    from gpu_cli.commands.stories import price_in_words, stops_in_words
+    from gpu_cli.commands.stories import gap_in_words, price_in_words, stops_in_words
 
     where = deployment.gpu if deployment.gpu_count < 2 else f"{deployment.gpu_count} x {deployment.gpu}"
     name = deployment.name
     return (
         f"{name} is {deployment.state} on {deployment.provider} ({where}, {price_in_words(deployment)})",
         stops_in_words(fleet, deployment),
+        *filter(None, [gap_in_words(fleet, deployment)]),
         f'use it: eval "$(gpu env {name})"; ask it: gpu chat {name}; end it: gpu down {name}',
     )
 
@@ -98,7 +101,7 @@ def _dry_run(fleet: "Fleet", wanted: "Wanted", provider: str | None) -> Result:
     from gpu_cli.fleet.supervised import engine_args_on
     from gpu_cli.units import format_duration, format_usd
 
-    plan = launchable_plan(fleet, wanted.recipe, wanted.limits, provider=provider)
+    plan = launchable_plan(fleet, wanted.recipe, wanted.limits, provider=provider, public=wanted.direct)
     first, limits, recipe = plan.candidates[0], wanted.limits, wanted.recipe
     price_usd_per_hour = first.offer.price_usd_per_hour
     args = engine_args_on(first, recipe, model=str(recipe.model), host="HOST", port=8000)

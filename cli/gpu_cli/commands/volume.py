@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gpu_providers.base import Volume, VolumeStore
     from gpu_providers.errors import ProviderError
 
+USUAL_PROVIDER = "runpod"
 GONE_AFTER_S = (0.0, 1.0, 2.0)
 """When to look, each after the look before it: a cloud may list for a moment what it has deleted."""
 
@@ -31,15 +32,15 @@ VolumeName = Annotated[str, typer.Argument(metavar="NAME|ID", help="As gpu volum
 
 
 @volume_app.command()
-def ls(provider: ProviderName = "runpod", as_json: AsJson = False) -> None:
+def ls(provider: ProviderName = USUAL_PROVIDER, as_json: AsJson = False) -> None:
     """Show the volumes, and what they cost."""
     from gpu_cli.ui.output import Result, Table, show
 
     with _volumes_of(provider) as store:
         volumes = store.volumes()
-    rows = tuple((v.name, v.volume_id, str(v.size_gb), v.region, _price(v)) for v in volumes)
+    rows = tuple((v.name, v.volume_id, str(v.size_gb or "grows"), v.region, _price(v)) for v in volumes)
     table = Table(("NAME", "ID", "GB", "REGION", "A MONTH"), rows)
-    messages = () if volumes else (f"{provider} has no volumes of yours; make one: gpu volume create",)
+    messages = () if volumes else (f"{provider} has no volumes of yours; make one: gpu volume create{_at(provider)}",)
     document = {"volumes": [_document(volume) for volume in volumes]}
     show(Result(document, table=table if volumes else None, messages=messages), as_json=as_json)
 
@@ -47,9 +48,11 @@ def ls(provider: ProviderName = "runpod", as_json: AsJson = False) -> None:
 @volume_app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What it is called; one of a name.")],
-    size: Annotated[int, typer.Option("--size", help="GB; it can grow, and never shrink.")],
     region: Annotated[str, typer.Option("--region", help="Data center, such as EU-RO-1; what uses it runs there too.")],
-    provider: ProviderName = "runpod",
+    size: Annotated[
+        int, typer.Option("--size", help="GB; for clouds whose volumes do not grow by themselves.", show_default=False)
+    ] = 0,
+    provider: ProviderName = USUAL_PROVIDER,
     as_json: AsJson = False,
 ) -> None:
     """Make a volume. It costs from now on, until it is deleted."""
@@ -58,10 +61,8 @@ def create(
     with _volumes_of(provider) as store:
         volume = store.create_volume(name, size, region)
         next_step = _next_step(store, volume)
-    messages = (
-        f"made {volume.name} in {volume.region}: {volume.size_gb} GB for {_price(volume)} a month, until it is deleted",
-        next_step,
-    )
+    ignored = (f"--size was ignored: volumes of {provider} have none",) if size and not volume.size_gb else ()
+    messages = (f"made {volume.name} in {volume.region}: {_terms(volume)}, until it is deleted", *ignored, next_step)
     document = {"volume": _document(volume)}
     show(Result(document, stdout=volume.volume_id, messages=messages), as_json=as_json)
 
@@ -70,7 +71,7 @@ def create(
 def rm(
     name: VolumeName,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
-    provider: ProviderName = "runpod",
+    provider: ProviderName = USUAL_PROVIDER,
     as_json: AsJson = False,
 ) -> None:
     """Delete a volume with all that it holds; asks first."""
@@ -93,7 +94,7 @@ def push_model(
     ],
     volume: Annotated[str, typer.Option("--volume", help="The volume's name or id.")],
     revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit; default: main.")] = None,
-    provider: ProviderName = "runpod",
+    provider: ProviderName = USUAL_PROVIDER,
     as_json: AsJson = False,
 ) -> None:
     """Fill a volume with a model, for what starts beside it to load. Broken off, it goes on when it is repeated."""
@@ -179,16 +180,15 @@ def _next_step(store: "VolumeStore", volume: "Volume") -> str:
         store.bucket(volume)
     except ProviderError as error:
         return f"before gpu volume push: {error.message}; {error.hint}"
-    return f"next: gpu volume push ORG/MODEL --volume {volume.name}"
+    return f"next: gpu volume push ORG/MODEL --volume {volume.name}{_at(volume.provider)}"
 
 
 def _ask(volume: "Volume") -> None:
     if not sys.stdin.isatty():
         message = f"{volume.name} would be deleted with all that it holds, and there is no terminal to ask on"
         raise UserError(Exit.BAD_INPUT, "not-asked", message, hint="delete it with --yes")
-    question = (
-        f"Delete {volume.name} ({volume.size_gb} GB, {volume.region}) with all that it holds? (--yes answers this)"
-    )
+    size = f"{volume.size_gb} GB, " if volume.size_gb else ""
+    question = f"Delete {volume.name} ({size}{volume.region}) with all that it holds? (--yes answers this)"
     typer.confirm(question, err=True, abort=True)
 
 
@@ -202,9 +202,21 @@ def _check_gone(store: "VolumeStore", volume: "Volume") -> None:
         Exit.CLEANUP_UNCONFIRMED,
         "cleanup-unconfirmed",
         f"{volume.provider} still lists {volume.name} after it was to be deleted",
-        hint=f"try again: gpu volume rm {volume.volume_id}",
+        hint=f"try again: gpu volume rm {volume.volume_id}{_at(volume.provider)}",
         still_billing=(f"{volume.name} ({volume.volume_id})",),
     )
+
+
+def _at(provider: str) -> str:
+    """What a command line needs to mean this cloud."""
+    return "" if provider == USUAL_PROVIDER else f" --provider {provider}"
+
+
+def _terms(volume: "Volume") -> str:
+    """What it holds and what that costs."""
+    if not volume.size_gb:
+        return "it grows with what is put into it, and costs by that"
+    return f"{volume.size_gb} GB for {_price(volume)} a month"
 
 
 def _price(volume: "Volume") -> str:
@@ -218,7 +230,7 @@ def _document(volume: "Volume") -> dict[str, object]:
         "provider": volume.provider,
         "id": volume.volume_id,
         "name": volume.name,
-        "size_gb": volume.size_gb,
+        "size_gb": volume.size_gb or None,
         "region": volume.region,
         "price_usd_per_month": volume.price_usd_per_month,
     }

@@ -66,7 +66,7 @@ TTL = _duration("ttl", "--ttl", 24 * 3600, lambda recipe: recipe.limits.ttl_s, "
 START_DEADLINE = _duration(
     "start_deadline",
     "--start-deadline",
-    30 * 60,
+    60 * 60,
     lambda recipe: recipe.limits.start_deadline_s,
     "give up when it is not ready after this long",
 )

@@ -22,7 +22,7 @@ class _Unconfirmed(Exception):
 
 
 def confirm_own_stop(fleet: Fleet, client: EngineClient, deployment: Deployment, progress: Progress) -> bool:
-    """Whether it will end without this side. Where its supervisor has no means to, the user is told what that means.
+    """Whether it will end without this side. The user is told where its supervisor lacks means that it should have.
 
     Raises UserError NEVER_HEALTHY when nobody confirms its limits.
     """
@@ -31,12 +31,14 @@ def confirm_own_stop(fleet: Fleet, client: EngineClient, deployment: Deployment,
     ends_it = _confirmed(
         fleet, deployment, "the supervisor", lambda: _supervisor_ends_it(client, deployment, fleet.clock.now())
     )
-    if not ends_it:
-        progress.note(
-            f"{deployment.name} cannot destroy itself: {deployment.provider} gave it no credential for that; only the "
-            "guard on this machine will end it, and while this machine sleeps or is off it bills on"
-        )
+    if not ends_it and _usually_can(fleet, deployment):
+        progress.note(f"{deployment.name} cannot destroy itself: {deployment.provider} gave it no credential for that")
     return ends_it
+
+
+def _usually_can(fleet: Fleet, deployment: Deployment) -> bool:
+    """Whether its cloud gives the means to all, so that it is news that they are missing."""
+    return fleet.provider(deployment.provider).self_destruction({}) is not None
 
 
 def _confirmed(fleet: Fleet, deployment: Deployment, who: str, ask: Callable[[], bool]) -> bool:

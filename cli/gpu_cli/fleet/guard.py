@@ -1,211 +1,59 @@
 """The guard: one background process per user that ends what has to end, should all else fail.
 
-Started by `gpu up`; it leaves when nothing is left to guard. It enforces idleness, deadline and budget from this side,
-ends what a killed command left behind, sees detached starts (`gpu up --no-wait`) through, and writes down what ended
-by itself. The supervisor on the node has the first turn: the guard acts when it is `GUARD_GRACE_S` late. It also holds
-the forwarders of what is reached over TLS.
+Started by `gpu up`; it leaves when nothing is left to guard. As the service that `gpu guard install` makes, it stays,
+and waits for its turn while a guard that a command has started is at work. What it does is in `guard_turn.py`.
 """
 
-import contextlib
 import os
 import signal
 import sys
-import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
+from pathlib import Path
 from threading import Event
 
 from gpu_cli import __version__
 from gpu_cli.errors import UserError
 from gpu_cli.fleet.clock import Clock
-from gpu_cli.fleet.deployment import STARTING, Deployment
-from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.forwarding import Forwarding
 from gpu_cli.fleet.guard_process import lock_path, version_path
-from gpu_cli.fleet.link import client_for
-from gpu_cli.fleet.reconcile import look, why_end, why_not_booting
+from gpu_cli.fleet.guard_service import STAY, service_lock_path
+from gpu_cli.fleet.guard_turn import TURN_S, Guard, logged
 from gpu_cli.fleet.recover import open_fleet
-from gpu_cli.fleet.replace import replace_lost
-from gpu_cli.fleet.stops import GUARD_GRACE_S, ends_at_latest, idle_for_s
-from gpu_cli.fleet.store import StateMoved, StoreCorrupt
-from gpu_cli.fleet.teardown import tear_down
-from gpu_cli.locks import Lock, is_held
+from gpu_cli.fleet.store import StoreCorrupt
+from gpu_cli.locks import Lock, is_held, released
 from gpu_cli.paths import Paths
 from gpu_cli.ui.output import print_message
-from gpu_cli.ui.progress import Silent
-from gpu_providers.errors import ProviderError
 
-TURN_S = 2.0
-"""How often it looks at every deployment."""
 LINGER_S = 10.0
 """How long it stays when there is nothing to guard: pipelines go down and up again."""
 LOCK_DEADLINE_S = 2.0
 """Others look at the lock by taking it for a moment."""
-WORKERS = 8
+SETTLE_S = 5.0
+"""For how long nobody must have had the lock before the service takes it: a guard that a command is starting, since it
+reaches more clouds, goes first.
+"""
 
 
-class Guard:
-    """One turn after the other over everything that lives; slow work goes to threads, one a deployment."""
+def run(fleet: Fleet, stop: Event, *, service: Lock | None = None) -> None:
+    """Guard until nothing has lived for `LINGER_S`, or `stop` is set (another guard takes over).
 
-    def __init__(self, fleet: Fleet, stop: Event) -> None:
-        self._fleet = fleet
-        self._stop = stop
-        self._clients: dict[tuple[str, str], EngineClient] = {}
-        """By resource name and endpoint, which a restart may move."""
-        self._busy: dict[str, Future[None]] = {}
-        self._due_at: dict[str, float] = {}
-        self._looks: Counter[str] = Counter()
-        self._pool = ThreadPoolExecutor(WORKERS)
-        self._forwarding = Forwarding(fleet)
-
-    def turn(self) -> bool:
-        """Look at everything once, or at some of it when told to stop. False when nothing lives."""
-        live = self.forward()
-        self._forget_ended(live)
-        neighbours = Counter(deployment.provider for deployment in live)
-        for deployment in live:
-            if self._stop.is_set():
-                break
-            if deployment.resource_name not in self._busy and self._is_due(deployment, neighbours[deployment.provider]):
-                with _logged(deployment.resource_name):
-                    self._attend(deployment)
-                self.forward()  # clouds and engines may take their time, and clients wait for their port
-        return bool(live)
-
-    def forward(self) -> Sequence[Deployment]:
-        """Forward to all that live and are reached over TLS, and to nothing else; what lives."""
-        live = self._fleet.store.live()
-        self._forwarding.close_all_but(live)
-        # Ports on record first: a new one might be one of theirs.
-        for deployment in sorted(live, key=lambda one: one.local_port is None):
-            with _logged(deployment.resource_name):
-                self._forwarding.stand(deployment)
-        return live
-
-    def make_room(self) -> None:
-        """Let go of the ports, for the next guard."""
-        self._forwarding.stop_listening()
-
-    def see_off(self) -> None:
-        """Come back when the connections have ended: with their clients, or with their deployments."""
-        while self._forwarding.carries:
-            with _logged("guard"):
-                self._forwarding.close_all_but(self._fleet.store.live())
-            self._fleet.clock.sleep(TURN_S)
-
-    def close(self) -> None:
-        """Forward to nothing any more."""
-        self._forwarding.close()
-
-    def _is_due(self, deployment: Deployment, neighbours: int) -> bool:
-        """Whether its cloud may be asked again; a provider that does not load is not asked anything.
-
-        Clouds limit the requests of an account: the more there are at one, the more seldom each is looked at, but in
-        time for its deadline.
-        """
-        name, now = deployment.resource_name, self._fleet.clock.now()
-        if now < self._due_at.get(name, 0.0):
-            return False
-        with contextlib.suppress(ProviderError):
-            poll_s = self._fleet.provider(deployment.provider).poll_interval_s
-            self._due_at[name] = max(now + poll_s, min(now + neighbours * poll_s, ends_at_latest(deployment)))
-        return True
-
-    def _attend(self, deployment: Deployment) -> None:
-        """A cloud is asked one thing at a time; of a start that nobody watches also how its host comes on."""
-        detached = self._is_detached_start(deployment)
-        self._looks[deployment.resource_name] += 1
-        if detached and self._looks[deployment.resource_name] % 2 == 0:
-            reason = why_end(self._fleet, deployment, None) or why_not_booting(self._fleet, deployment)
-        else:
-            deployment, resource = look(self._fleet, deployment)
-            reason = why_end(self._fleet, deployment, resource) or self._why_idle(deployment)
-        if reason:
-            self._end(deployment, reason)
-        elif detached and deployment.is_live:
-            self._see_through(deployment)
-
-    def _is_detached_start(self, deployment: Deployment) -> bool:
-        starting = deployment.state in STARTING and not deployment.tied and deployment.resource_id != ""
-        return starting and not is_held(self._fleet.launch_lock_path(deployment.name))
-
-    def _why_idle(self, deployment: Deployment) -> str:
-        """`idle` when a fresh look says that there has been no work for too long. No answer is not idleness."""
-        if idle_for_s(deployment, self._fleet.clock.now()) is None or deployment.active_at is None:
-            return ""
-        try:
-            work = self._client(deployment).work()
-        except (EngineUnreachable, EngineRefused, UserError):  # the last one without its certificate
-            return ""
-        now = self._fleet.clock.now()
-        if work.running or work.waiting or work.done != deployment.work_done:
-            self._fleet.store.update(deployment.resource_name, active_at=now, work_done=work.done)
-            return ""
-        return "idle" if now - deployment.active_at >= deployment.idle_s + GUARD_GRACE_S else ""
-
-    def _end(self, deployment: Deployment, reason: str) -> None:
-        print_message(f"{deployment.resource_name}: ending it: {reason}")
-
-        def end(fleet: Fleet) -> None:
-            ended = tear_down(fleet, deployment, reason)
-            _done(ended)
-            if said := replace_lost(fleet, ended):
-                print_message(said)
-
-        self._start(deployment, end)
-
-    def _see_through(self, deployment: Deployment) -> None:
-        """A detached start: the rest of the way is short once it answers."""
-        from gpu_cli.fleet.start import watch_start  # slow to import, and `gpu up` waits for the guard's start
-
-        if self._client(deployment).is_healthy():
-            self._start(deployment, lambda fleet: _done(watch_start(fleet, deployment, Silent(), tied=False)))
-
-    def _start(self, deployment: Deployment, work: Callable[[Fleet], None]) -> None:
-        """In a thread with a store connection of its own."""
-
-        def run() -> None:
-            fleet = open_fleet(self._fleet.paths, self._fleet.environ, self._fleet.clock, print_message)
-            with closing(fleet.store), _logged(deployment.resource_name):
-                work(fleet)
-
-        self._busy[deployment.resource_name] = self._pool.submit(run)
-
-    def _client(self, deployment: Deployment) -> EngineClient:
-        known_as = (deployment.resource_name, deployment.endpoint)
-        if known_as not in self._clients:
-            key = self._fleet.key_of(deployment)
-            if key is None or not deployment.endpoint:
-                raise EngineUnreachable(f"{deployment.resource_name} has no endpoint, or no key on this machine")
-            self._clients[known_as] = client_for(self._fleet, deployment, key)
-        return self._clients[known_as]
-
-    def _forget_ended(self, live: Sequence[Deployment]) -> None:
-        for name, work in list(self._busy.items()):
-            if work.done():
-                del self._busy[name]
-        for known_as in set(self._clients) - {(one.resource_name, one.endpoint) for one in live}:
-            self._clients.pop(known_as).__exit__()
-        names = {deployment.resource_name for deployment in live}
-        self._due_at = {name: due_at for name, due_at in self._due_at.items() if name in names}
-        self._looks = Counter({name: looks for name, looks in self._looks.items() if name in names})
-
-
-def run(fleet: Fleet, stop: Event) -> None:
-    """Guard until nothing has lived for `LINGER_S`, or `stop` is set (another guard takes over)."""
-    lock = Lock(lock_path(fleet.paths))
-    if not _acquire(lock, fleet.clock):
+    As the service, of which `service` is held as long as it can be counted on: once it is its turn, until `stop` is set
+    or the record is another one.
+    """
+    lock, record = Lock(lock_path(fleet.paths)), _identity(fleet.store.path)
+    if not (_await_turn(lock, fleet.clock, stop) if service else _acquire(lock, fleet.clock)):
         return
     version_path(fleet.paths).unlink(missing_ok=True)  # of the guard before
     with closing(Guard(fleet, stop)) as guard:
-        with _logged("guard"):
+        with logged("guard"):
             guard.forward()
         # Whoever reads this finds the ports on record open.
         version_path(fleet.paths).write_text(f"{os.getpid()} {__version__}\n")
-        _take_turns(guard, fleet, lock, stop)
+        if service:
+            _stay(guard, fleet, stop, record)
+            service.release()
+        else:
+            _take_turns(guard, fleet, lock, stop)
         guard.make_room()
         lock.release()  # what it is ending may take minutes more, and the next one need not wait for that
         guard.see_off()
@@ -225,6 +73,21 @@ def _take_turns(guard: Guard, fleet: Fleet, lock: Lock, stop: Event) -> None:
         stop.wait(TURN_S)
 
 
+def _stay(guard: Guard, fleet: Fleet, stop: Event, record: tuple[int, int]) -> None:
+    """Whatever lives. A record that was moved aside as corrupt, or removed, is not the one on which it will be."""
+    while not stop.is_set() and _identity(fleet.store.path) == record:
+        _lives(guard)
+        stop.wait(TURN_S)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
+
+
 def _lives(guard: Guard) -> bool:
     """One turn; a record that cannot be read at this moment may hold something."""
     try:
@@ -232,6 +95,17 @@ def _lives(guard: Guard) -> bool:
     except UserError as error:
         print_message(f"guard: {error}")
         return True
+
+
+def _await_turn(lock: Lock, clock: Clock, stop: Event) -> bool:
+    """Once nobody has had it for `SETTLE_S`; False when told to stop."""
+    free_since = clock.now()
+    while not stop.wait(1.0):
+        if is_held(lock.path):
+            free_since = clock.now()
+        elif clock.now() - free_since >= SETTLE_S and lock.try_acquire():
+            return True
+    return False
 
 
 def _acquire(lock: Lock, clock: Clock) -> bool:
@@ -243,30 +117,25 @@ def _acquire(lock: Lock, clock: Clock) -> bool:
     return True
 
 
-@contextmanager
-def _logged(name: str) -> Iterator[None]:
-    """Trouble with one deployment must not keep the others from being guarded; the next turn tries again."""
-    try:
-        yield
-    except (UserError, ProviderError, StateMoved, EngineUnreachable) as error:
-        print_message(f"{name}: {error}")
-    except Exception:  # noqa: BLE001 - a guard that dies of a bug guards nothing; the log has the traceback
-        print_message(f"{name}: {traceback.format_exc()}")
-
-
-def _done(deployment: Deployment) -> None:
-    print_message(f"{deployment.resource_name}: {deployment.state} {deployment.reason}")
+def _serve(fleet: Fleet, stop: Event) -> None:
+    """As the service, of which there is one."""
+    with released(Lock(service_lock_path(fleet.paths))) as service:
+        if service.try_acquire():
+            run(fleet, stop, service=service)
 
 
 def main() -> None:
-    """The process that `ensure_guard` starts."""
+    """The process that `ensure_guard` starts; with `--stay`, the one that `gpu_cli.fleet.guard_service` becomes."""
     stop = Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     paths = Paths.from_environ(os.environ)
     try:
         fleet = open_fleet(paths, os.environ, Clock(), print_message)
-        run(fleet, stop)
+        if STAY in sys.argv:
+            _serve(fleet, stop)
+        else:
+            run(fleet, stop)
     except (UserError, StoreCorrupt) as error:
         print_message(f"guard: {error}")
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Starting the guard, and knowing that it lives. The guard itself is in `guard.py`."""
+"""Starting the guard, and knowing that it lives. The process itself is `guard.py`."""
 
 import subprocess
 import sys
@@ -9,10 +9,10 @@ from gpu_cli import __version__
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard_environment import KeptEnvironment, reach_of
 from gpu_cli.locks import is_held
 from gpu_cli.paths import Paths
 from gpu_cli.state_files import kept_in
-from gpu_providers import registry
 
 START_DEADLINE_S = 20.0
 GUARD_MODULE = "gpu_cli.fleet.guard"
@@ -47,13 +47,14 @@ def call_guard(fleet: Fleet) -> "subprocess.Popen[bytes] | None":
     """Start a guard unless one is at work that will do; `await_guard` must follow.
 
     It has to be of this version, and to reach every cloud that this command reaches: a guard has the environment of the
-    command that started it. The next one also keeps what the one before could reach.
+    command that started it. The next one also keeps what the one before could reach, or what the service can (`gpu
+    guard install`). A service that has to go is started again by its manager, and waits until the new one has left.
     """
     if not guard_lives(fleet.paths):
-        return _start(fleet, {})
-    pid, version = _recorded(fleet.paths)
-    reach = _reach(_environ_of(pid))
-    if version == __version__ and _reach(fleet.environ).items() <= reach.items():
+        return _start(fleet, reach_of(KeptEnvironment(fleet.paths).read()))
+    pid, version = recorded_guard(fleet.paths)
+    reach = reach_of(_environ_of(pid))
+    if version == __version__ and reach_of(fleet.environ).items() <= reach.items():
         return None
     _stop_old(fleet)
     return _start(fleet, reach)
@@ -62,7 +63,7 @@ def call_guard(fleet: Fleet) -> "subprocess.Popen[bytes] | None":
 def await_guard(fleet: Fleet, called: "subprocess.Popen[bytes] | None") -> None:
     """Come back when the guard that was called is at work. Raises UserError when it does not get there."""
     give_up_at = fleet.clock.now() + START_DEADLINE_S
-    while called and not (guard_lives(fleet.paths) and _running_version(fleet.paths) == __version__):
+    while called and not (guard_lives(fleet.paths) and recorded_guard(fleet.paths)[1] == __version__):
         # Status 0: another process's guard has won the lock, and is on its way.
         if fleet.clock.now() > give_up_at or called.poll() not in (None, 0):
             raise UserError(
@@ -72,12 +73,6 @@ def await_guard(fleet: Fleet, called: "subprocess.Popen[bytes] | None") -> None:
                 hint=f"see {guard_log_path(fleet.paths)}",
             )
         fleet.clock.sleep(0.05)
-
-
-def _reach(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """The variables that say where clouds are and who asks them: `RUNPOD_…`, `GPU_RUNPOD_…`."""
-    prefixes = [f"{prefix}{name.upper()}_" for name in registry.available() for prefix in ("", "GPU_")]
-    return {name: value for name, value in environ.items() if value and name.startswith(tuple(prefixes))}
 
 
 def _environ_of(pid: int) -> Mapping[str, str]:
@@ -102,16 +97,12 @@ def _start(fleet: Fleet, reach: Mapping[str, str]) -> "subprocess.Popen[bytes]":
             stdout=output,
             stderr=output,
             cwd="/",
-            env={**fleet.environ, **reach, **_reach(fleet.environ)},
+            env={**fleet.environ, **reach, **reach_of(fleet.environ)},
             start_new_session=True,
         )
 
 
-def _running_version(paths: Paths) -> str:
-    return _recorded(paths)[1]
-
-
-def _recorded(paths: Paths) -> tuple[int, str]:
+def recorded_guard(paths: Paths) -> tuple[int, str]:
     """The pid and version of the guard; (0, "") when it has not written them yet, also over those of a dead one."""
     import psutil
 
@@ -126,7 +117,7 @@ def _stop_old(fleet: Fleet) -> None:
     """A guard that will not do hands over. The pid on record may be older than it, so it has to be proven."""
     import psutil
 
-    pid, _ = _recorded(fleet.paths)
+    pid, _ = recorded_guard(fleet.paths)
     try:
         process = psutil.Process(pid)
         if GUARD_MODULE in process.cmdline():

@@ -88,6 +88,7 @@ class _Watch:
         self._seen: object = None
         self._moved_at = start.clock.now()
         self._engine_seen = False
+        self._told: set[str] = set()
         self.lines: Sequence[str] = ()
         self.poll_s = min(LONGEST_POLL_S, start.provider.poll_interval_s / 5)
 
@@ -123,6 +124,7 @@ class _Watch:
         """The provider's word; None when it could not be asked, which proves nothing."""
         try:
             boot = self._start.provider.boot(self._start.resource_id)
+            self._tell(boot.note)
             self._start.connection.reach(boot.endpoint)
             self._check_uptime(boot)
         except (HostFailed, InvalidRequest):
@@ -135,6 +137,12 @@ class _Watch:
         except ProviderError:
             return None
         return boot
+
+    def _tell(self, note: str) -> None:
+        """Each once, however often its provider says it."""
+        if note and note not in self._told:
+            self._told.add(note)
+            self._start.progress.note(note)
 
     def _check_uptime(self, boot: Boot) -> None:
         """Raises CommandCrashed when it has been started anew since the last look."""

@@ -1,4 +1,4 @@
-"""The engine's container image, and what it asks of a host."""
+"""The engine's container image, what it asks of a host, and what else there is for hosts that do not have that."""
 
 import re
 from dataclasses import dataclass
@@ -16,6 +16,10 @@ _FLOORS = (
 """The first release of each, newest first. A container of NVIDIA's base image does not start on a host whose driver is
 older than the CUDA version in the image's name (NVIDIA_REQUIRE_CUDA)."""
 
+_TWO_BUILDS = (0, 20, 0)
+"""From here on there is one with CUDA 12.9 besides, and both are for two architectures (NVIDIA/Model-Optimizer#2042, of
+0.21.0). In 2025 it was x86_64 alone (vllm-project/vllm#22206); with which release that changed is not known."""
+
 
 @dataclass(frozen=True)
 class EngineImage:
@@ -24,10 +28,22 @@ class EngineImage:
     reference: str
     min_cuda_version: str
     """What the host's driver has to support, `13.0`."""
+    older: str = ""
+    """The same release for hosts that do not support that; empty for none."""
+    architectures: tuple[str, ...] = ("x86_64",)
+    """What it is built for, as in `Offer.architecture`."""
 
 
 def engine_image(version: str) -> EngineImage:
     """The image of this release of vLLM."""
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
-    floor = next(floor for first, floor in _FLOORS if numbers >= first[: len(numbers)])
-    return EngineImage(f"vllm/vllm-openai:v{version}", floor)
+    floor = next(floor for first, floor in _FLOORS if _is_since(first, numbers))
+    plain = f"vllm/vllm-openai:v{version}"
+    if not _is_since(_TWO_BUILDS, numbers):
+        return EngineImage(plain, floor)
+    return EngineImage(plain, floor, older=f"{plain}-cu129", architectures=("x86_64", "arm64"))
+
+
+def _is_since(first: tuple[int, ...], numbers: tuple[int, ...]) -> bool:
+    """Whether a release of these numbers is that or a later one; numbers that are left out are no matter."""
+    return numbers >= first[: len(numbers)]

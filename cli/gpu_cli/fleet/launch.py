@@ -13,6 +13,7 @@ from gpu_cli.fleet.create import create
 from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import await_guard, call_guard
+from gpu_cli.fleet.keepers import check_kept
 from gpu_cli.fleet.link import reached_at
 from gpu_cli.fleet.runtime import prepare, request_for
 from gpu_cli.fleet.spot import Terms, spot_recipes
@@ -49,14 +50,20 @@ class Wanted:
     """It must not outlive the calling process (`gpu run`)."""
     direct: bool = False
     """By its endpoint's own URL, even where that is plain HTTP over the internet."""
+    ttl_said: bool = False
+    """Somebody decided how long it may live: it is not the built-in default."""
+    yes: bool = False
+    """It may run where nothing but this machine would end it."""
 
 
 def launch(fleet: Fleet, wanted: Wanted, candidates: Sequence[Candidate], progress: Progress) -> Deployment:
     """The first candidate that can be launched, healthy (or just launched, without `wait`).
 
     The caller holds the launch lock of the name. After any error nothing is left, or the error says what is. Raises
-    UserError: LAUNCH_FAILED when no candidate could be launched, NEVER_HEALTHY, LIMIT_REACHED, CLEANUP_UNCONFIRMED.
+    UserError: BAD_INPUT, LAUNCH_FAILED when no candidate could be launched, NEVER_HEALTHY, LIMIT_REACHED,
+    CLEANUP_UNCONFIRMED.
     """
+    candidates = check_kept(fleet, wanted, candidates, progress)
     _check_budget(wanted, candidates[0].offer)
     warn_of_balance(fleet, candidates, progress)
     _warn_of_bare(fleet, wanted, candidates, progress)

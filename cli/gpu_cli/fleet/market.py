@@ -95,9 +95,9 @@ def ask_for(fleet: Fleet, search_of: SearchOf, *, only: str | None) -> Market:
     return Market(_ask_all(fleet, search_of, _installed(only)))
 
 
-def ask(fleet: Fleet, model: RecipeModel, limits: Limits, *, only: str | None) -> Market:
+def ask(fleet: Fleet, model: RecipeModel, limits: Limits, *, only: str | None, public: bool = False) -> Market:
     """The offers of every provider, or of one. Raises UserError for one that is not installed, or bad options."""
-    return ask_for(fleet, search_for(model, limits), only=only)
+    return ask_for(fleet, search_for(model, limits, public=public), only=only)
 
 
 def ask_or_look_up(fleet: Fleet, model: RecipeModel, limits: Limits, *, only: str | None) -> Market:
@@ -120,7 +120,7 @@ def ask_or_look_up(fleet: Fleet, model: RecipeModel, limits: Limits, *, only: st
     return Market({name: answers[name] for name in wanted})
 
 
-def search_for(model: RecipeModel, limits: Limits) -> SearchOf:
+def search_for(model: RecipeModel, limits: Limits, *, public: bool = False) -> SearchOf:
     """What a launch of this recipe within these limits needs."""
     recipe = model.recipe
     base = Search(
@@ -132,6 +132,7 @@ def search_for(model: RecipeModel, limits: Limits) -> SearchOf:
         max_price_usd_per_hour=limits.max_price_usd_per_hour,
         spot=recipe.spot,
         ttl_s=limits.ttl_s,
+        public=public,
     )
     return lambda name: replace(base, options=recipe.providers.get(name, {}), volume=recipe.cache.get(name, ""))
 

@@ -6,6 +6,7 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from gpu_cli.errors import UserError
@@ -104,6 +105,8 @@ def container_request(
             "GPU_SUPERVISOR": supervisor,
         },
         secret_env={"VLLM_API_KEY": key, **_tls_secret(fleet, deployment), **dict(secrets_of(fleet, sources))},
+        older_image=engine_image(recipe.engine.version).older,
+        public=deployment.link is Link.DIRECT,
     )
 
 
@@ -164,6 +167,7 @@ def _tls_secret(fleet: Fleet, deployment: Deployment) -> Mapping[str, Secret]:
     return {"GPU_TLS": fleet.certificates.create(deployment.resource_name, deployment.deadline_at)}
 
 
+@cache
 def packed_node() -> str:
     """The files that the bootstrap unpacks, as it expects them, in as few characters as they can be: some clouds take
     32 kB of environment.

@@ -1,11 +1,12 @@
 """From a recipe to a plan: what is known of the model, what can be rented, and what of that will do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpu_cli.config.settings import Limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.image import engine_image
 from gpu_cli.fleet.market import Market, ask, why_silent
 from gpu_cli.fleet.recipe_model import RecipeModel, configurations_of, pinned_by
 from gpu_cli.planner.offers.filters import ANY_OFFER, Filters
@@ -49,7 +50,7 @@ def make_plan(model: RecipeModel, market: Market, wish: Wish) -> Plan:
         recipe,
         market.offers,
         configurations,
-        filters=wish.filters,
+        filters=replace(wish.filters, architectures=engine_image(recipe.engine.version).architectures),
         session=wish.session,
         optimize=wish.optimize,
         facts_missing=missing.message if missing else "",
@@ -59,12 +60,15 @@ def make_plan(model: RecipeModel, market: Market, wish: Wish) -> Plan:
     return plan
 
 
-def launchable_plan(fleet: Fleet, recipe: Recipe, limits: Limits, *, provider: str | None) -> Plan:
-    """What would be tried, in order. Raises UserError NOTHING_FITS when that is nothing, CREDENTIALS or LAUNCH_FAILED
-    when nobody could be asked.
+def launchable_plan(
+    fleet: Fleet, recipe: Recipe, limits: Limits, *, provider: str | None, public: bool = False
+) -> Plan:
+    """What would be tried, in order; `public` as in `Search`.
+
+    Raises UserError NOTHING_FITS when that is nothing, CREDENTIALS or LAUNCH_FAILED when nobody could be asked.
     """
     model = RecipeModel(recipe, fleet.paths, fleet.environ)
-    market = ask(fleet, model, limits, only=provider)
+    market = ask(fleet, model, limits, only=provider, public=public)
     plan = make_plan(model, market, Wish.to_launch(fleet, recipe, limits))
     if not plan.candidates:
         raise nothing_fits(plan, market)

@@ -1,6 +1,6 @@
 """Bringing the store in line with the truth, which is what the clouds say, and ending what has to end."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gpu_cli.fleet.deployment import ABANDONED, BROKEN, ENDED_OUTSIDE, ORDERLY_ENDS, STARTING, Deployment, State
@@ -95,10 +95,13 @@ def why_end(fleet: Fleet, deployment: Deployment, resource: Resource | None) -> 
     return ""
 
 
-def why_not_booting(fleet: Fleet, deployment: Deployment) -> str:
-    """Why a start that nobody watches will come to nothing, in the cloud's own words; empty while it may."""
+def why_not_booting(fleet: Fleet, deployment: Deployment, tell: Callable[[str], None]) -> str:
+    """Why a start that nobody watches will come to nothing, in the cloud's own words; empty while it may.
+
+    What its user has to know of how it came up is told.
+    """
     try:
-        fleet.provider(deployment.provider).boot(deployment.resource_id)
+        boot = fleet.provider(deployment.provider).boot(deployment.resource_id)
     except HostFailed as error:
         avoid_host_of(fleet, deployment, error.message)
         return error.message
@@ -106,6 +109,9 @@ def why_not_booting(fleet: Fleet, deployment: Deployment) -> str:
         return error.message
     except ProviderError:
         pass
+    else:
+        if boot.note:
+            tell(boot.note)
     return ""
 
 

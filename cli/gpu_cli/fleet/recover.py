@@ -20,7 +20,7 @@ from gpu_providers.errors import NoCredentials, ProviderError
 
 _UNKNOWN_IDLE_S = 900.0
 _UNKNOWN_LIFE_S = 86_400.0
-_START_S = 1800.0
+_START_S = 3600.0
 
 
 def open_fleet(paths: Paths, environ: Mapping[str, str], clock: Clock, notify: Callable[[str], object]) -> Fleet:

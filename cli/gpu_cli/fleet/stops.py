@@ -1,9 +1,10 @@
 """What will end a deployment, when, and whose hand it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpu_cli.fleet.deployment import Deployment, State
-from gpu_providers.base import Kind
+from gpu_cli.fleet.keepers import NO_KEEPERS, Keepers
+from gpu_providers.base import Kind, Link
 
 GUARD_GRACE_S = 10.0
 """The supervisor on the node has the first turn; the guard acts when it is this late."""
@@ -16,29 +17,37 @@ class Stop:
     kind: str
     """`idle`, `deadline` or `budget`."""
     by: str
-    """`supervisor` (on the node), `native` (the cloud's, of what scales to zero) or `guard` (on this side)."""
+    """`supervisor` (on the node), `native` (the cloud's, of what scales to zero), `guard` (of this machine), or where a
+    guard is that does not need this machine: `modal`.
+    """
     armed: bool
     at: float | None
     after_s: float | None
+    installed: bool = False
+    """The guard of this machine is a service: it comes back after a crash, a logout and a reboot."""
 
 
-def stops_of(deployment: Deployment, *, guard_lives: bool) -> tuple[Stop, ...]:
+def stops_of(deployment: Deployment, *, guard_lives: bool, keepers: Keepers = NO_KEEPERS) -> tuple[Stop, ...]:
     """Everything that will end it, armed or not; nothing for one that has ended.
 
     What scales to zero is not ended by idleness: the cloud then stops its workers, and so its bill.
     """
     if not deployment.is_live:
         return ()
-    own, idle_s, deadline_at = deployment.own_stop_armed, deployment.idle_s, deployment.deadline_at
+    own, guard = deployment.own_stop_armed, {"guard": guard_lives}
+    away = {keepers.away: True} if keepers.watched_away(deployment.provider) else {}
+    # What can be used without this machine may be in use without its guard seeing that.
+    away_idle = away if deployment.link is Link.SSH else {}
     if deployment.kind is Kind.SERVERLESS:
-        stops = [Stop("idle", "native", own, None, idle_s), Stop("deadline", "guard", guard_lives, deadline_at, None)]
+        on_idle, at_deadline = {"native": own}, guard
     else:
-        hands = (("supervisor", own), ("guard", guard_lives))
-        stops = [Stop("idle", by, armed, None, idle_s) for by, armed in hands]
-        stops += [Stop("deadline", by, armed, deadline_at, None) for by, armed in hands]
+        on_idle, at_deadline = {"supervisor": own, **guard, **away_idle}, {"supervisor": own, **guard, **away}
+    stops = [Stop("idle", by, armed, None, deployment.idle_s) for by, armed in on_idle.items()]
+    stops += [Stop("deadline", by, armed, deployment.deadline_at, None) for by, armed in at_deadline.items()]
     if deployment.budget_usd is not None and deployment.price_usd_per_hour > 0:
-        stops.append(Stop("budget", "guard", guard_lives, deployment.budget_ends_at(), None))
-    return tuple(stops)
+        ends_at = deployment.budget_ends_at()
+        stops += [Stop("budget", by, armed, ends_at, None) for by, armed in {**guard, **away}.items()]
+    return tuple(replace(stop, installed=keepers.installed) if stop.by == "guard" else stop for stop in stops)
 
 
 def ends_at_latest(deployment: Deployment) -> float:

@@ -99,6 +99,7 @@ def _destroy(destruction: SelfDestruction) -> Mapping[str, object]:
         "method": destruction.method,
         "url": destruction.url,
         "headers": dict(destruction.headers),
+        "body": destruction.body,
         "user_agent": destruction.user_agent,
         "check": {"method": destruction.check_method, "url": destruction.check_url},
         "gone": list(destruction.gone.items()),

@@ -30,7 +30,7 @@ def bring_up(fleet: Fleet, wanted: Wanted, lock: Lock, *, provider: str | None, 
     if running is not None:
         return await_forwarder(fleet, running) if running.state is State.READY else running
     try:
-        plan = launchable_plan(fleet, wanted.recipe, wanted.limits, provider=provider)
+        plan = launchable_plan(fleet, wanted.recipe, wanted.limits, provider=provider, public=wanted.direct)
         return launch(fleet, wanted, plan.candidates, progress)
     finally:
         spot_recipes(fleet).forget_recipe(wanted.recipe.path)  # that of one in whose place this one comes

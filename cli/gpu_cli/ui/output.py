@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TextIO
 
-import typer
-
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.ui.bars import Bar
@@ -66,6 +64,8 @@ def show(result: Result, *, as_json: bool) -> None:
         print(result.stdout)
     sys.stdout.flush()  # a reader that has gone is met here, not at the interpreter's exit, which would complain
     if result.exit_status is not Exit.DONE:
+        import typer  # which the guard, that prints too, does without
+
         raise typer.Exit(int(result.exit_status))
 
 

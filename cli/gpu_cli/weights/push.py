@@ -110,7 +110,9 @@ def _in_order(names: Sequence[str]) -> list[str]:
 
 
 def _check_fits(model: str, sizes: Sequence[int], volume: Volume) -> None:
-    """While the parts of a file are put together they are there twice."""
+    """While the parts of a file are put together they are there twice. What grows by itself holds everything."""
+    if not volume.size_gb:
+        return
     in_parts = [size for size in sizes if len(parts_of(size)) > 1]
     needed_gb = (sum(sizes) + max(in_parts, default=0)) / GB
     if needed_gb > volume.size_gb:

@@ -15,7 +15,7 @@ _AMD = {name for name, gpu in GPUS.items() if gpu.vendor is Vendor.AMD}
 
 @dataclass(frozen=True)
 class Filters:
-    """What the user said of offers, and what was seen of hosts; None is no matter."""
+    """What the user said of offers, what was seen of hosts, and what the engine needs; None is no matter."""
 
     max_price_usd_per_hour: float | None = None
     region: str | None = None
@@ -24,6 +24,8 @@ class Filters:
     """Whether an offer that can be taken back at any time will do."""
     bad_hosts: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """The machines that did not come up lately: why, by provider and host."""
+    architectures: tuple[str, ...] = ()
+    """What the engine's image is built for, as in `Offer.architecture`; empty for any."""
 
 
 ANY_OFFER = Filters()
@@ -56,7 +58,12 @@ _A_KIND: Mapping[Kind, str] = {
 
 def why_not(recipe: Recipe, offer: Offer, filters: Filters) -> str:
     """Why this offer will not do, whether or not the model fits; empty when it may."""
-    return other_kind(recipe.kind, offer) or unwanted(offer, filters) or _other_hardware(recipe, offer)
+    return (
+        other_kind(recipe.kind, offer)
+        or unwanted(offer, filters)
+        or _other_hardware(recipe, offer)
+        or _other_processor(recipe, offer, filters)
+    )
 
 
 def other_kind(wanted: Kind | None, offer: Offer) -> str:
@@ -97,6 +104,14 @@ def _other_hardware(recipe: Recipe, offer: Offer) -> str:
     if needed_gib is not None and offer.gpu_memory_gib < needed_gib:
         return f"has {offer.gpu_memory_gib:.0f} GiB a card, and the recipe needs {needed_gib:.0f}"
     return ""
+
+
+def _other_processor(recipe: Recipe, offer: Offer, filters: Filters) -> str:
+    """What runs on the user's own machine needs no image."""
+    if offer.kind is Kind.PROCESS or not filters.architectures or offer.architecture in filters.architectures:
+        return ""
+    built_for = " and ".join(filters.architectures)
+    return f"is {offer.architecture}, and the image of vLLM {recipe.engine.version} is built for {built_for}"
 
 
 @lru_cache

@@ -1,0 +1,145 @@
+"""`gpu guard`: what ends deployments from outside, on this machine and away from it."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpu_cli.commands.options import AsJson
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_cli.ui.output import Result, Table, show
+
+if TYPE_CHECKING:  # imported where used, so that `gpu --help` stays fast
+    from gpu_cli.fleet.away import Away
+    from gpu_cli.fleet.guard_unit import Installed
+
+PLACES = ("modal",)
+
+guard_app = typer.Typer(
+    help="The guard: what ends deployments from outside when nothing else does. Commands start it by themselves.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@guard_app.command()
+def status(as_json: AsJson = False) -> None:
+    """Say which guards there are, and what they guard."""
+    from gpu_cli.commands.here import open_here
+    from gpu_cli.fleet.away import recorded
+    from gpu_cli.fleet.guard_process import guard_lives, recorded_guard
+    from gpu_cli.fleet.guard_unit import installed
+    from gpu_cli.fleet.keepers import keepers
+
+    with open_here() as fleet:
+        running = guard_lives(fleet.paths)
+        pid, version = recorded_guard(fleet.paths) if running else (0, "")
+        service, away, hands = installed(fleet), recorded(fleet.paths), keepers(fleet)
+        guards = [deployment.name for deployment in fleet.store.live()]
+    document = {
+        "running": running,
+        "pid": pid or None,
+        "program_version": version or None,
+        "service": _service_document(service),
+        "away": _away_document(away, current=hands.away != "") if away else None,
+        "guards": guards,
+    }
+    rows = (
+        ("on this machine", f"runs: pid {pid}, version {version}" if pid else "runs" if running else "does not run"),
+        ("as a service", _service_in_words(service)),
+        ("away", _away_in_words(away, current=hands.away != "")),
+        ("guards", ", ".join(guards) or "nothing: nothing lives"),
+    )
+    show(Result(document, table=Table(("GUARD", "STATE"), rows)), as_json=as_json)
+
+
+@guard_app.command()
+def install(as_json: AsJson = False) -> None:
+    """Make it a service of yours, which a reboot brings back.
+
+    Of systemd, or of launchd. Keys that are in the environment are kept for it in a file that only you can read.
+    """
+    from gpu_cli.commands.here import open_here
+    from gpu_cli.fleet import guard_unit
+
+    with open_here() as fleet:
+        hints = guard_unit.install(fleet)
+        service = guard_unit.installed(fleet)
+    messages = ("the guard is a service of yours, and it runs", *hints)
+    show(Result({"service": _service_document(service)}, messages=messages), as_json=as_json)
+
+
+@guard_app.command()
+def uninstall(as_json: AsJson = False) -> None:
+    """Remove the service, with the keys that were kept for it."""
+    from gpu_cli.commands.here import open_here
+    from gpu_cli.fleet import guard_unit
+
+    with open_here() as fleet:
+        removed = guard_unit.uninstall(fleet)
+    message = "uninstalled; commands start the guard as before" if removed else "it is not installed"
+    show(Result({"removed": removed}, messages=(message,)), as_json=as_json)
+
+
+@guard_app.command()
+def deploy(
+    on: Annotated[str, typer.Option("--on", help="Where: modal.")] = "modal",
+    as_json: AsJson = False,
+) -> None:
+    """Put a guard at Modal, away from this machine.
+
+    It is a scheduled function, which gets your key of the cloud that it watches.
+    """
+    from gpu_cli.commands.here import open_here
+    from gpu_cli.fleet import away
+    from gpu_cli.ui.stages import progress_on_stderr
+
+    if on not in PLACES:
+        raise UserError(Exit.BAD_INPUT, "usage", f"--on: {on!r} is no place for a guard", hint="one of: modal")
+    with open_here() as fleet, progress_on_stderr() as progress:
+        deployed = away.deploy(fleet, progress)
+    message = f"a guard is at {deployed.on.capitalize()}; after a change of the key: gpu guard deploy again"
+    show(Result({"away": _away_document(deployed, current=True)}, messages=(message,)), as_json=as_json)
+
+
+@guard_app.command()
+def undeploy(as_json: AsJson = False) -> None:
+    """Remove the guard at Modal, with the key that it got."""
+    from gpu_cli.commands.here import open_here
+    from gpu_cli.fleet import away
+
+    with open_here() as fleet:
+        removed = away.undeploy(fleet)
+    message = "removed, with the key that it got" if removed else "there was none"
+    show(Result({"removed": removed}, messages=(message,)), as_json=as_json)
+
+
+def _service_document(service: "Installed | None") -> Mapping[str, object] | None:
+    if service is None:
+        return None
+    return {"path": str(service.path), "active": service.active, "current": service.current}
+
+
+def _service_in_words(service: "Installed | None") -> str:
+    if service is None:
+        return "no (gpu guard install)"
+    if not service.active:
+        return f"installed, and does not run (gpu guard install): {service.path}"
+    stale = "" if service.current else ", without some of the keys that are set here (gpu guard install)"
+    return f"runs{stale}: {service.path}"
+
+
+def _away_document(away: "Away", *, current: bool) -> Mapping[str, object]:
+    from gpu_cli.commands.documents import iso
+
+    return {"on": away.on, "deployed_at": iso(away.deployed_at), "current": current}
+
+
+def _away_in_words(away: "Away | None", *, current: bool) -> str:
+    from gpu_cli.commands.stories import at_in_words
+
+    if away is None:
+        return "no (gpu guard deploy --on modal)"
+    stale = "" if current else ", with another account's key than this shell has (gpu guard deploy)"
+    return f"at {away.on.capitalize()} since {at_in_words(away.deployed_at)}{stale}"

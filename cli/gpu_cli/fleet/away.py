@@ -1,0 +1,244 @@
+"""The guard away from here: a function at Modal that ends at Lambda what is overdue or idle, while this machine sleeps.
+
+What runs there is `templates/away_guard.py`, every five minutes, with the user's key for Lambda in a Secret of Modal's.
+The guard on this machine tells it by heartbeats, in a Dict, what is in use.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_cli.fleet.away_modal import modal_client
+from gpu_cli.fleet.deployment import Deployment
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.paths import Paths, shipped
+from gpu_cli.state_files import kept_in
+from gpu_cli.ui.progress import Progress
+from gpu_providers.base import Link, Secret
+
+if TYPE_CHECKING:
+    from modal import Client
+
+NAME = "gpu-guard"
+"""Of the app, its Secret and its Dict at Modal."""
+CLOUD = "lambda"
+"""Whose machines it ends: nothing on them can, and no limit of the cloud's own does."""
+EVERY_MINUTES = 5
+PYTHON = "3.12"
+TURN_S = 240
+"""One turn ends before the next."""
+HANDED_OVER = (
+    f"Modal gets your API key for Lambda, which may do everything there: as the Secret {NAME} of your workspace"
+)
+
+
+@dataclass(frozen=True)
+class Away:
+    """A guard that runs elsewhere."""
+
+    on: str
+    """`modal`."""
+    deployed_at: float
+    """Seconds since the epoch, UTC."""
+    account: str
+    """Whose instances it ends, as `Provider.account` tells it."""
+
+
+def recorded(paths: Paths) -> Away | None:
+    """The one that this side has deployed; None also when the record cannot be read."""
+    try:
+        return Away(**json.loads(_record(paths).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def deploy(fleet: Fleet, progress: Progress) -> Away:
+    """Deploy it, or anew with the key as it is now, and let it take one turn for real. When that fails nothing of it is
+    left.
+
+    Raises UserError: CREDENTIALS when Modal refuses the token or Lambda the key, LAUNCH_FAILED for all else.
+    """
+    from gpu_providers.api_keys import fingerprint
+
+    key = _key(fleet.environ)
+    with modal_client() as client:
+        client.hello()  # a token that is refused changes nothing
+        progress.note(HANDED_OVER)
+        with _whole_or_not_at_all(client, fleet.paths, progress):
+            progress.detail("deploying")
+            function = _deployed(client, _environment(key, fleet.environ))
+            progress.detail("its first turn")
+            for line in _first_turn(function):
+                progress.note(f"at Modal: {line}")
+            away = Away("modal", fleet.clock.now(), fingerprint(key))
+            _write(fleet.paths, away)
+    return away
+
+
+def undeploy(fleet: Fleet) -> bool:
+    """Remove it, the key and the heartbeats from Modal. False when there was no such app. Raises UserError."""
+    with modal_client() as client:
+        existed = _remove(client)
+    _record(fleet.paths).unlink(missing_ok=True)
+    return existed
+
+
+def beat(fleet: Fleet, live: Sequence[Deployment]) -> None:
+    """Tell it which of these are in use, as far as they can be used through the guard of this machine only.
+
+    Nothing is told of what another machine of the user's has launched: that one knows. Raises UserError.
+    """
+    now = fleet.clock.now()
+    beats = {one.resource_name: {"beat_at": now, "active_at": one.active_at} for one in live if _is_ours(fleet, one)}
+    if beats:
+        with modal_client() as client:
+            import modal
+
+            modal.Dict.from_name(NAME, client=client).update(beats)
+
+
+def _is_ours(fleet: Fleet, deployment: Deployment) -> bool:
+    behind_us = deployment.provider == CLOUD and deployment.link is Link.SSH
+    return behind_us and fleet.keys.read(deployment.resource_name) is not None
+
+
+def _key(environ: Mapping[str, str]) -> Secret:
+    from gpu_providers.errors import AuthError
+    from gpu_providers.lambda_cloud.credentials import api_key
+
+    try:
+        return api_key(environ)
+    except AuthError as error:
+        raise UserError(Exit.CREDENTIALS, "credentials", error.message, hint=error.hint) from error
+
+
+def _environment(key: Secret, environ: Mapping[str, str]) -> dict[str, str]:
+    from gpu_providers.lambda_cloud.credentials import VARIABLE
+    from gpu_providers.lambda_cloud.provider import API_URL, API_URL_VARIABLE
+
+    return {VARIABLE: key.reveal(), API_URL_VARIABLE: environ.get(API_URL_VARIABLE) or API_URL}
+
+
+@contextmanager
+def _whole_or_not_at_all(client: "Client", paths: Paths, progress: Progress) -> Iterator[None]:
+    """What does not work protects nobody, and must not keep a key at Modal nor a record here."""
+    _record(paths).unlink(missing_ok=True)
+    try:
+        yield
+    except BaseException:
+        progress.note(_cleared(client))
+        raise
+
+
+def _cleared(client: "Client") -> str:
+    """What became of all that was there already."""
+    try:
+        _remove(client)
+    except Exception:  # noqa: BLE001 - the user has to know why it was not deployed, whatever Modal says now
+        return "what is at Modal could not be removed, perhaps the key too: gpu guard undeploy"
+    return "nothing of it is left at Modal"
+
+
+def _deployed(client: "Client", environment: dict[str, str]) -> Any:
+    """The function, once the app is published."""
+    import modal
+
+    _keep_secret(client, environment)
+    modal.Dict.objects.create(NAME, allow_existing=True, client=client)
+    app = modal.App(NAME)
+    function = app.function(
+        image=modal.Image.debian_slim(python_version=PYTHON),
+        secrets=[modal.Secret.from_name(NAME, client=client)],
+        schedule=modal.Period(minutes=EVERY_MINUTES),
+        timeout=TURN_S,
+        max_containers=1,
+        single_use_containers=True,  # one that is still warm would have the Secret as it was
+    )(_template().enforce)
+    with _outside_of_git():
+        app.deploy(client=client)
+    return function
+
+
+@contextmanager
+def _outside_of_git() -> Iterator[None]:
+    """Modal's client would send the remote and the last commit's author of whatever repository this runs in
+    (modal/_utils/git_utils.py, 1.6.4).
+    """
+    before = os.environ.get("GIT_DIR")
+    os.environ["GIT_DIR"] = os.devnull
+    try:
+        yield
+    finally:
+        os.environ.pop("GIT_DIR")
+        if before is not None:
+            os.environ["GIT_DIR"] = before
+
+
+def _keep_secret(client: "Client", environment: dict[str, str]) -> None:
+    """As it is now: a function that is deployed already names this very Secret."""
+    import modal
+
+    try:
+        modal.Secret.objects.create(NAME, environment, client=client)
+    except modal.exception.AlreadyExistsError:
+        modal.Secret.from_name(NAME, client=client).update(environment)
+
+
+def _template() -> ModuleType:
+    """As a module of its own: Modal takes its one file, and imports it by this name."""
+    path = shipped("templates") / "away_guard.py"
+    module = ModuleType(path.stem)
+    module.__file__ = str(path)
+    sys.modules[path.stem] = module
+    SourceFileLoader(path.stem, str(path)).exec_module(module)
+    return module
+
+
+def _first_turn(function: Any) -> Sequence[str]:
+    """What it says. It raises what the template raises there."""
+    try:
+        said: Sequence[str] = function.remote()
+    except PermissionError as error:
+        hint = "make a key at https://cloud.lambda.ai/api-keys, set LAMBDA_API_KEY, and deploy again"
+        raise UserError(Exit.CREDENTIALS, "refused", f"at Modal: {error}", hint=hint) from error
+    except (OSError, RuntimeError) as error:
+        message = f"at Modal, the first turn failed: {error}"
+        raise UserError(Exit.LAUNCH_FAILED, "away-failed", message, hint="try again, or see `gpu doctor`") from error
+    return said
+
+
+def _remove(client: "Client") -> bool:
+    """Whether there was an app. Raises Modal's errors."""
+    import modal
+
+    existed = True
+    try:
+        modal.App.lookup(NAME, client=client).stop(client=client)
+    except modal.exception.NotFoundError:
+        existed = False
+    modal.Secret.objects.delete(NAME, allow_missing=True, client=client)
+    modal.Dict.objects.delete(NAME, allow_missing=True, client=client)
+    return existed
+
+
+def _record(paths: Paths) -> Path:
+    return paths.state / "away.json"
+
+
+def _write(paths: Paths, away: Away) -> None:
+    """0600: it names an account."""
+    path = _record(paths)
+    with kept_in(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(away), file)

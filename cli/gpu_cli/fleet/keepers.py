@@ -1,0 +1,96 @@
+"""Who ends what cannot end itself once this machine sleeps or is off, and what has to be said where nobody does."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_cli.fleet.away import CLOUD, recorded
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard_unit import is_installed
+from gpu_cli.ui.progress import Progress
+from gpu_providers.base import Kind, Offer
+from gpu_providers.errors import ProviderError
+
+if TYPE_CHECKING:  # `gpu ls` plans nothing
+    from gpu_cli.fleet.launch import Wanted
+    from gpu_cli.planner.rank import Candidate
+    from gpu_cli.recipe.schema import Recipe
+
+NEEDS_KEEPER = frozenset({Kind.POD, Kind.VM})
+"""Nothing but a request to their cloud ends their bill: processes end with this machine, and what scales to zero costs
+nothing without work."""
+
+
+@dataclass(frozen=True)
+class Keepers:
+    """The hands of this user that hold beyond the guard that a command starts."""
+
+    installed: bool
+    """The guard of this machine is a service: it comes back after a crash, a logout and a reboot."""
+    away: str
+    """Where a guard is that does not need this machine (`modal`); empty for nowhere."""
+
+    def watched_away(self, provider: str) -> bool:
+        """Whether that guard ends what has to end at this cloud."""
+        return self.away != "" and provider == CLOUD
+
+    def keep(self, provider: str) -> bool:
+        """Whether one of them ends what has to end at this cloud."""
+        return self.installed or self.watched_away(provider)
+
+
+NO_KEEPERS = Keepers(installed=False, away="")
+
+
+def keepers(fleet: Fleet) -> Keepers:
+    """Those that reach what this command reaches."""
+    return Keepers(is_installed(fleet), _away(fleet))
+
+
+def _away(fleet: Fleet) -> str:
+    """Nowhere, when it has the key of another account than this command."""
+    away = recorded(fleet.paths)
+    with suppress(ProviderError):
+        if away and fleet.provider(CLOUD).account() == away.account:
+            return away.on
+    return ""
+
+
+def check_kept(
+    fleet: Fleet, wanted: "Wanted", candidates: "Sequence[Candidate]", progress: Progress
+) -> "Sequence[Candidate]":
+    """The candidates that may be launched: without keepers those that end themselves, unless the user said how long it
+    may live, or that it is all right.
+
+    Raises UserError BAD_INPUT `nothing-ends-it` when none is left.
+    """
+    if wanted.ttl_said or wanted.yes:
+        return candidates
+    hands = keepers(fleet)
+
+    def is_kept(offer: Offer) -> bool:
+        return hands.keep(offer.provider) or _ends_itself(fleet, wanted.recipe, offer)
+
+    kept = [candidate for candidate in candidates if is_kept(candidate.offer)]
+    left_out = dict.fromkeys(one.offer.provider for one in candidates if one not in kept)
+    if not left_out:
+        return candidates
+    why = (
+        f"machines of {' and '.join(left_out)} cannot end themselves: only the guard on this machine would, and while "
+        "this machine sleeps or is off they bill on"
+    )
+    away = ", or gpu guard deploy --on modal" if CLOUD in left_out else ""
+    hint = f"say how long it may live (--ttl 4h), take the risk (--yes), or have it watched: gpu guard install{away}"
+    if not kept:
+        raise UserError(Exit.BAD_INPUT, "nothing-ends-it", why, hint=hint)
+    progress.note(f"left out: {why} ({hint})")
+    return kept
+
+
+def _ends_itself(fleet: Fleet, recipe: "Recipe", offer: Offer) -> bool:
+    if offer.kind not in NEEDS_KEEPER:
+        return True
+    return fleet.provider(offer.provider).self_destruction(recipe.providers.get(offer.provider, {})) is not None
