@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 JOBS ?= 4
 QUESTION ?= What is the capital of France?
 
-.PHONY: up down test lint fast lock bench clean
+.PHONY: up down test lint fast sshd lock bench clean
 
 up: $(VENV)/.installed  ## a real vLLM with a small model on this machine, and one question put to it
 	@$(BIN)/gpu up smollm2-135m
@@ -15,12 +15,15 @@ up: $(VENV)/.installed  ## a real vLLM with a small model on this machine, and o
 down: $(VENV)/.installed  ## end it
 	@$(BIN)/gpu down --all
 
-test: lint  ## everything, with the real vLLM in it (its engine is installed on first use: some minutes, 3 GB)
+test: lint sshd  ## everything, with the real vLLM in it (its engine is installed on first use: some minutes, 3 GB)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not engine"
 	$(BIN)/pytest -n 2 --dist loadfile -m engine
 
-fast: lint  ## everything but the real vLLM
+fast: lint sshd  ## everything but the real vLLM
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not engine"
+
+sshd:
+	@PATH="$$PATH:/usr/sbin" command -v sshd >/dev/null || { echo "the tests log in to an SSH server of their own: install OpenSSH's sshd (Debian: openssh-server; it need not run)" >&2; exit 1; }
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
