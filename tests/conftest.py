@@ -2,9 +2,11 @@
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import certifi
 import platformdirs
 import pytest
 from driver import Gpu
@@ -12,6 +14,8 @@ from driver import Gpu
 from gpu_cli.engine.build import build_for
 from gpu_cli.engine.environment import Engine, Engines
 from gpu_cli.ui.progress import Silent
+
+sys.dont_write_bytecode = False  # pytest's own version of each file of tests: two thirds of the time to collect them
 
 _OF_THE_USER = re.compile(
     r"(GPU|HF|HUGGING_FACE|AWS|RUNPOD|VAST|LAMBDA|MODAL|MODELSCOPE|OPENAI|VLLM|XDG)_.*|COLUMNS|FORCE_COLOR|LC_ALL|LANG"
@@ -32,6 +36,22 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # compiled, as it is installed: half as long to start
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     return world / "gpu"
+
+
+@pytest.fixture(scope="session")
+def few_certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of the web's: to load all of them takes every HTTP client 50 ms."""
+    one, end, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----\n")
+    file = tmp_path_factory.mktemp("web") / "one.pem"
+    file.write_text(one + end)
+    return file
+
+
+@pytest.fixture(autouse=True)
+def quick_clients(request: pytest.FixtureRequest, few_certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only tests with the real engine speak to the web."""
+    if not request.node.get_closest_marker("engine"):
+        monkeypatch.setenv("SSL_CERT_FILE", str(few_certificates))
 
 
 @pytest.fixture

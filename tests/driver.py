@@ -161,7 +161,12 @@ class Gpu:
             started.kill()
             started.communicate()
         guard, on_record, running = self.guard(), self._on_record(), self.processes()
-        unknown = [process for process in running if process != guard and resource_of(process) not in on_record]
+        tunnels = tunnels_of(guard) if guard else []
+        unknown = [
+            process
+            for process in running
+            if process not in (guard, *tunnels) and resource_of(process) not in on_record
+        ]
         told = [f"{process.pid} {command_of(process)}" for process in unknown]
         for process in running:
             if process == guard or "supervisor.py" in command_of(process):
@@ -169,6 +174,7 @@ class Gpu:
         give_up_at = time.monotonic() + ORDERLY_END_S
         while (left := [process for process in running if is_alive(process)]) and time.monotonic() < give_up_at:
             time.sleep(0.02)
+        told += [f"{process.pid} {command_of(process)}" for process in left if process in tunnels]
         for process in left:
             process.kill()
         return told
@@ -200,6 +206,14 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
+def tunnels_of(guard: psutil.Process) -> list[psutil.Process]:
+    """What it holds to the machines of deployments, and is to end with it; none when it has just ended."""
+    try:
+        return [process for process in guard.children() if process.name() == "ssh"]
+    except psutil.Error:
+        return []
+
+
 def resource_of(process: psutil.Process) -> str:
     """The resource that it belongs to; empty for a process that belongs to none, or has just ended."""
     try:
@@ -217,8 +231,10 @@ def command_of(process: psutil.Process) -> str:
 
 
 def wait_until(done: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
-    """Fails when it does not come true in time."""
-    give_up_at = time.monotonic() + timeout_s
+    """Fails when it does not come true in time. To look takes half of the machine's time at most."""
+    began = looked = time.monotonic()
     while not done():
-        assert time.monotonic() < give_up_at, f"did not happen within {timeout_s:g} s"
-        time.sleep(0.05)
+        seen = time.monotonic()
+        assert seen - began < timeout_s, f"did not happen within {timeout_s:g} s"
+        time.sleep(max(0.05, seen - looked))
+        looked = time.monotonic()

@@ -16,6 +16,7 @@ import httpx
 import pytest
 import yaml
 from driver import Gpu
+from emulators.lambda_cloud import LambdaEmulator
 from emulators.runpod import RunPodEmulator
 from emulators.vast import VastEmulator
 from rented import Kept, point_at
@@ -120,6 +121,25 @@ def vast(market: VastEmulator, monkeypatch: pytest.MonkeyPatch) -> VastEmulator:
         market.requests.clear()
     point_at(market, monkeypatch)
     return market
+
+
+@pytest.fixture(scope="module")
+def datacenter() -> Iterator[LambdaEmulator]:
+    """Lambda for all tests of a module, with the stand-in for vLLM on its machines. Tests take `at_lambda`."""
+    with LambdaEmulator(engine="stub") as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def at_lambda(datacenter: LambdaEmulator, monkeypatch: pytest.MonkeyPatch) -> LambdaEmulator:
+    """Lambda as if nobody had used it, and the program pointed at it and impatient."""
+    with datacenter.lock:
+        datacenter.misbehaviour.clear()
+        for instance in list(datacenter.instances):
+            datacenter.instances.terminate(instance)
+        datacenter.requests.clear()
+    point_at(datacenter, monkeypatch)
+    return datacenter
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from driver import Gpu, Ran
 from emulators.cloud import Cloud
+from emulators.lambda_cloud import LambdaEmulator
 from emulators.runpod import RunPodEmulator
 from emulators.server import Request
 from emulators.vast import VastEmulator
 
-_API: Mapping[type[Cloud], str] = {RunPodEmulator: "/v2/", VastEmulator: "/api/"}
-_POLL = {"GPU_RUNPOD_POLL_S": "0.2", "GPU_VAST_POLL_S": "0.2"}
+_API: Mapping[type[Cloud], str] = {RunPodEmulator: "/v2/", VastEmulator: "/api/", LambdaEmulator: "/api/v1/"}
+_POLL = {"GPU_RUNPOD_POLL_S": "0.2", "GPU_VAST_POLL_S": "0.2", "GPU_LAMBDA_POLL_S": "0.2"}
 
 
 @dataclass

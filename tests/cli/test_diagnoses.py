@@ -7,7 +7,7 @@ import pytest
 from conftest import WriteRecipe
 from driver import Gpu
 
-# As vLLM 0.32, transformers and uvicorn word them.
+# As vLLM 0.32 words them: what can be told, what can only be quoted, what says nothing.
 DEATHS = {
     "context-too-long": (
         "(EngineCore pid=2) ERROR 11-21 11:25:46 [core.py:1] ValueError: To serve at least one request with the "
@@ -15,19 +15,6 @@ DEATHS = {
         "(1.0 GiB). Based on the available memory, the estimated maximum model length is 1808. Try increasing",
         "a context of 8192 tokens does not fit into the KV cache; 1808 would",
     ),
-    "out-of-memory": (
-        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
-        "the GPU ran out of memory",
-    ),
-    "gated": (
-        "huggingface_hub.errors.GatedRepoError: 403 Client Error. Access to model org/model is restricted",
-        "the model is gated, and its hub refused this account",
-    ),
-    "unknown-architecture": (
-        "ValueError: Model architectures ['FutureForCausalLM'] are not supported for now. Supported architectures:",
-        "this vLLM does not know the architecture 'FutureForCausalLM'",
-    ),
-    "port-taken": ("OSError: [Errno 98] Address already in use", "its port is taken by another program"),
     "engine-error": ("ValueError: the moon is in the wrong quarter", "ValueError: the moon is in the wrong quarter"),
     "engine-died": ("Segmentation fault (core dumped)", "the engine ended while it was starting"),
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from conftest import WriteRecipe
-from driver import Gpu, wait_until
+from driver import Gpu, is_alive, wait_until
 
 
 def is_free(port: int) -> bool:
@@ -61,7 +61,7 @@ def test_an_engine_that_ignores_sigterm_is_gone_all_the_same(gpu: Gpu, recipe: W
     engine = gpu.engine()
     down = gpu("down")
     assert down.exit == 0
-    assert not engine.is_running()
+    assert not is_alive(engine)
 
 
 def test_down_ends_a_start_and_the_waiting_up_says_so(gpu: Gpu, recipe: WriteRecipe) -> None:

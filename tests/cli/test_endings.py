@@ -12,7 +12,7 @@ from driver import Gpu, wait_until
 PRICED = {"local": {"price_usd_per_hour": 3.6}}
 
 
-def ended(gpu: Gpu, *, within_s: float = 30) -> dict[str, object]:
+def ended(gpu: Gpu, *, within_s: float = 60) -> dict[str, object]:
     """The one deployment, when it has ended and nothing of it runs."""
     wait_until(lambda: not gpu.processes("supervisor.py") and not gpu.engines(), within_s)
     wait_until(lambda: gpu.ls()[0]["ended_at"], within_s)
@@ -50,14 +50,14 @@ def test_a_long_request_is_not_idleness_and_then_it_ends_by_itself_and_ls_and_do
 
 
 def test_the_deadline_ends_even_a_busy_deployment(gpu: Gpu, tiny: str) -> None:
-    document = gpu("up", tiny, "--ttl", "5s", "--json", "--show-key").json
+    document = gpu("up", tiny, "--ttl", "8s", "--json", "--show-key").json
     came: list[int] = []
-    asking = threading.Thread(target=lambda: came.append(stream(document, tokens=25)))
+    asking = threading.Thread(target=lambda: came.append(stream(document, tokens=60)))
     asking.start()
     end = ended(gpu)
     asking.join()
     assert (end["state"], end["reason"]) == ("gone", "deadline")
-    assert came[0] < 25
+    assert came[0] < 60
 
 
 def test_a_deadline_in_the_middle_of_the_start_is_exit_7(gpu: Gpu, recipe: WriteRecipe) -> None:
@@ -84,10 +84,10 @@ def test_the_guard_ends_what_has_used_up_its_budget(
 ) -> None:
     document = gpu("up", str(recipe(providers=PRICED)), "--budget", "1.8", "--json").json
     assert [stop["by"] for stop in document["stops"] if stop["kind"] == "budget"] == ["guard"]
-    database("UPDATE deployments SET launched_at = launched_at - 1790")
+    database("UPDATE deployments SET launched_at = launched_at - 1700")
     time.sleep(2.5)
     assert gpu.state_of("tiny") == "ready"
-    database("UPDATE deployments SET launched_at = launched_at - 10")
+    database("UPDATE deployments SET launched_at = launched_at - 100")
     end = ended(gpu)
     assert (end["state"], end["reason"]) == ("gone", "budget")
     assert 1.79 < float(str(end["spent_usd"])) < 1.9
@@ -101,7 +101,7 @@ def test_the_guard_ends_what_is_idle_when_the_supervisor_does_not(
     supervisor = gpu.supervisor()
     supervisor.suspend()
     database("UPDATE deployments SET active_at = active_at - 41")
-    wait_until(lambda: "idle" in (gpu.home / "state" / "logs" / "guard.log").read_text(), 10)
+    wait_until(lambda: "idle" in (gpu.home / "state" / "logs" / "guard.log").read_text())
     supervisor.resume()
     assert ended(gpu)["reason"] == "idle"
 

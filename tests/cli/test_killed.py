@@ -30,7 +30,7 @@ def test_a_start_whose_command_is_killed_is_ended_by_the_guard(gpu: Gpu, recipe:
     up = gpu.start("up", str(recipe(misbehaviour={"load_s": 30})))
     wait_until(lambda: gpu.engines())
     up.signal(signal.SIGKILL)
-    wait_until(lambda: gpu.state_of("tiny") == "failed", timeout_s=15)
+    wait_until(lambda: gpu.state_of("tiny") == "failed")
     assert gpu.ls()[0]["reason"] == ABANDONED
     assert gpu.processes("supervisor.py") == []
     assert gpu.engines() == []
@@ -81,7 +81,7 @@ def test_a_command_killed_before_it_asked_the_cloud_leaves_only_a_record(
     up.signal(signal.SIGKILL)
     up.result()
     hub.go.set()
-    wait_until(lambda: gpu.state_of("tiny") == "failed", timeout_s=15)
+    wait_until(lambda: gpu.state_of("tiny") == "failed")
     assert gpu("gc", "--json").json["left"] == []
     wait_until(lambda: [process for process in gpu.processes() if process != gpu.guard()] == [])
 
@@ -109,8 +109,8 @@ def test_the_next_up_takes_over_a_start_whose_command_was_killed(gpu: Gpu, recip
 def test_when_the_supervisor_is_killed_the_guard_ends_its_engine(gpu: Gpu, tiny: str) -> None:
     gpu("up", tiny)
     gpu.supervisor().kill()
-    wait_until(lambda: not gpu.engines(), timeout_s=15)
-    wait_until(lambda: gpu.state_of("tiny") == "failed", timeout_s=15)
+    wait_until(lambda: not gpu.engines())
+    wait_until(lambda: gpu.state_of("tiny") == "failed")
     assert gpu.ls()[0]["reason"] == "its supervisor died"
 
 
@@ -119,7 +119,7 @@ def test_when_supervisor_and_engine_are_killed_the_record_says_so(gpu: Gpu, tiny
     engine = gpu.engine()
     gpu.supervisor().kill()
     engine.kill()
-    wait_until(lambda: gpu.state_of("tiny") not in ("ready", "terminating"), timeout_s=15)
+    wait_until(lambda: gpu.state_of("tiny") not in ("ready", "terminating"))
     assert gpu.ls()[0]["reason"] in ("ended outside gpu", "its supervisor died")
 
 

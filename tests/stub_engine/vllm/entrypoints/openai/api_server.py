@@ -4,6 +4,7 @@ It loads the middleware that it is told to load. The environment variable STUB_E
 misbehave; all keys are optional:
 
     load_s          how long loading takes (0)
+    load_until      a file: loading takes until it is there
     die             lines to log while loading, and then to end with status `exit` (1)
     serve           the model name to list instead of the one asked for
     refuse          status with which completions are answered
@@ -34,7 +35,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-MISBEHAVIOURS = {"load_s", "die", "exit", "serve", "refuse", "silent", "silent_after_s", "ignore_term"}
+MISBEHAVIOURS = {
+    *("load_s", "load_until", "die", "exit"),
+    *("serve", "refuse", "silent", "silent_after_s", "ignore_term"),
+}
 ANSWER = "Paris"
 
 
@@ -209,6 +213,8 @@ def load(misbehaviour: dict[str, Any], model: str) -> None:
     say(f"{core} [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: model='{model}'")
     say(f"{worker} [cpu_model_runner.py:68] Starting to load model {model}...")
     time.sleep(misbehaviour.get("load_s", 0))
+    while "load_until" in misbehaviour and not Path(misbehaviour["load_until"]).exists():
+        time.sleep(0.05)
     if "die" in misbehaviour:
         for line in misbehaviour["die"]:
             say(line)
