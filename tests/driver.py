@@ -163,9 +163,7 @@ class Gpu:
         guard, on_record, running = self.guard(), self._on_record(), self.processes()
         tunnels = tunnels_of(guard) if guard else []
         unknown = [
-            process
-            for process in running
-            if process not in (guard, *tunnels) and resource_of(process) not in on_record
+            process for process in running if process not in (guard, *tunnels) and resource_of(process) not in on_record
         ]
         told = [f"{process.pid} {command_of(process)}" for process in unknown]
         for process in running:

@@ -9,7 +9,9 @@ import yaml
 from driver import Gpu, Ran, Running, wait_until
 from emulators.cloud import Cloud
 
-DEADLINES = ("--boot-deadline", "3s", "--start-deadline", "60s")
+DEADLINES = ("--boot-deadline", "30s", "--start-deadline", "60s")
+HASTY = ("--boot-deadline", "3s")
+"""Where a host is to be given up that shows no progress; others may take their time on a machine that is busy."""
 Rule = Mapping[str, Any]
 
 
@@ -96,7 +98,8 @@ def run(account: Account, case: Case, *options: str) -> None:
     """An `up`, whatever comes of it, and its end."""
     account.cloud.engine = "stub" if case.wait else "none"
     account.cloud.misbehave(*case.rules)
-    up = account.up("--wait" if case.wait else "--no-wait", *options)
+    hasty = HASTY if any(rule["do"] == "never-boots" for rule in case.rules) else ()
+    up = account.up("--wait" if case.wait else "--no-wait", *hasty, *options)
     assert up.exit == case.exit, up.stderr
     assert "Traceback" not in up.stderr
     if up.exit == 0:

@@ -28,7 +28,8 @@ def test_a_name_is_on_record_before_the_cloud_hears_of_it_and_a_lost_answer_is_l
 ) -> None:
     at_lambda.misbehave(
         {"do": "timeout", "call": "create", "when": "after", "seconds": 0.5, "times": 1},
-        {"do": "unseen", "seconds": 1.5},
+        {"do": "rate-limit", "call": "list", "retry_after": 1, "times": 1},
+        {"do": "unseen", "seconds": 1.0},
     )
     run = gpu.start("up", rentable("H100"), "--provider", "lambda", "--no-wait", "--json")
     wait_until(lambda: launches(at_lambda))
@@ -49,7 +50,7 @@ def test_capacity_that_is_shown_and_refused_is_passed_over(
     assert launched.exit == 0, launched.stderr
     assert "Lambda has no capacity left for this type in this region" in launched.stderr
     assert places(at_lambda) == BY_PRICE[:2]
-    assert [folder.name for folder in kept_here(gpu)] == [launched.json["resource_name"]]
+    assert [folder.name for folder in kept_here(gpu)] == [launches(at_lambda)[1]["name"]]
 
 
 def test_when_everything_is_sold_out_the_exit_is_5_and_nothing_is_left(
@@ -63,21 +64,11 @@ def test_when_everything_is_sold_out_the_exit_is_5_and_nothing_is_left(
     assert {one["state"] for one in gpu.ls()} == {"failed"}
 
 
-@pytest.mark.parametrize(("what", "status"), [("no-funds", 4), ("spend-limit", 5)])
-def test_what_the_account_may_not_have_ends_it_and_no_other_offer_is_tried(
-    gpu: Gpu, at_lambda: LambdaEmulator, rentable: Rentable, what: str, status: int
-) -> None:
-    at_lambda.misbehave({"do": what})
-    refused = up(gpu, rentable("H100"))
-    assert (refused.exit, refused.error["still_billing"]) == (status, [])
-    assert (len(launches(at_lambda)), living(at_lambda)) == (1, [])
-
-
-def test_a_cloud_that_asks_for_patience_at_every_call_gets_it_and_one_machine_is_made_and_ended(
+def test_a_cloud_that_asks_for_patience_gets_it_and_one_machine_is_made_and_ended(
     gpu: Gpu, at_lambda: LambdaEmulator, rentable: Rentable
 ) -> None:
     storm = {"do": "rate-limit", "retry_after": 1, "times": 1}
-    at_lambda.misbehave(*({**storm, "call": call} for call in ("offers", "create", "list", "delete")))
+    at_lambda.misbehave(*({**storm, "call": call} for call in ("create", "delete")))
     launched = up(gpu, rentable("H100"), "--no-wait")
     assert launched.exit == 0, launched.stderr
     assert living(at_lambda) == [launched.json["resource_id"]]
@@ -124,3 +115,4 @@ def test_two_commands_at_once_keep_the_limits_of_the_account_between_them(
         assert second - first >= 12
         assert gpu("down", "--all").exit == 0
         assert cloud.refused == []
+        assert gpu.close() == []  # before its guard would look for a cloud in vain

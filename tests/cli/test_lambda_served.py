@@ -80,7 +80,9 @@ class Served:
 
 
 @pytest.fixture
-def served(kept: Kept, datacenter: LambdaEmulator, rentable: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Served:
+def served(
+    kept: Kept, datacenter: LambdaEmulator, rentable: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> Served:
     """Up and ready, with a filesystem for its weights."""
     point_at(datacenter, monkeypatch)
     monkeypatch.setenv("GPU_HOME", str(kept.gpu.home))
@@ -127,8 +129,13 @@ def test_the_order_is_one_machine_with_our_key_our_tags_and_nothing_secret_but_i
 def test_the_filesystem_of_the_cache_decides_the_region_and_holds_the_weights(served: Served) -> None:
     assert served.body["region_name"] == served.up.json["region"] == "us-south-3"
     (mount,) = served.body["file_system_mounts"]
-    listing = served.gpu("ssh", "tiny", "--", f"sudo -n docker inspect gpu-engine; ls {mount['mount_point']}")
-    print(listing, dict(served.container.spec.env))
+    with served.cloud.lock:
+        weights = served.cloud.file_systems.named("weights")
+    assert weights
+    assert mount["file_system_id"] == weights.id
+    weights_at = Path(served.container.spec.env["HF_HOME"])
+    assert str(weights_at).endswith(f"{mount['mount_point']}/huggingface")
+    assert weights_at.parent.resolve() == served.cloud.file_systems.folder(weights.id).resolve()
 
 
 def test_our_own_supervisor_runs_in_the_stock_image_and_has_no_means_to_destroy(served: Served) -> None:
@@ -140,7 +147,9 @@ def test_our_own_supervisor_runs_in_the_stock_image_and_has_no_means_to_destroy(
 
 
 def test_up_says_that_nothing_else_than_the_guard_here_ends_it_and_so_does_ls(served: Served) -> None:
-    assert "only the guard on this machine ends it: while this machine sleeps or is off, it bills on" in served.up.stderr
+    assert (
+        "only the guard on this machine ends it: while this machine sleeps or is off, it bills on" in served.up.stderr
+    )
     (listed,) = served.gpu.ls()
     assert (listed["state"], listed["provider"], listed["kind"], listed["gpu"]) == ("ready", "lambda", "vm", "H100")
     assert listed["price_usd_per_hour"] == 4.29
@@ -206,7 +215,9 @@ def test_what_is_known_here_of_the_machine_is_for_this_user_alone_and_what_it_ru
     assert not (served.folder / "parcel.json").exists()
     modes = {stat.S_IMODE(path.stat().st_mode) for path in served.folder.iterdir()}
     assert (modes, stat.S_IMODE(served.folder.stat().st_mode)) == ({0o600}, 0o700)
-    assert served.body["user_data"].split("ed25519_public: ")[1].split()[1] in (served.folder / "known_hosts").read_text()
+    assert (
+        served.body["user_data"].split("ed25519_public: ")[1].split()[1] in (served.folder / "known_hosts").read_text()
+    )
 
 
 def test_no_secret_is_in_a_command_line_an_output_a_log_or_the_record(served: Served) -> None:
@@ -251,10 +262,11 @@ def test_when_somebody_else_answers_in_its_place_they_hear_nothing_and_the_clien
 ) -> None:
     served.cloud.change_host_key(served.name)
     served.cloud.drop_ssh(served.name)
+    log = served.gpu.home / "state" / "logs" / "guard.log"
+    wait_until(lambda: "does not have the host key" in log.read_text())
     with pytest.raises(openai.InternalServerError, match="does not have the host key of gpu-tiny-") as refused:
         ask(client)
-    assert refused.value.status_code == 502
-    assert "nothing was sent to it" in str(refused.value)
+    assert (refused.value.status_code, "nothing was sent to it" in str(refused.value)) == (502, True)
     assert living(served.cloud) == [served.up.json["resource_id"]]
     assert served.gpu.state_of("tiny") == "ready"
 

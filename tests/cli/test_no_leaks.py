@@ -47,7 +47,12 @@ CASES = (
     Case([{"do": "missing-fields", "call": call} for call in ("create", "get", "list")]),
     # refusals
     Case(
-        [once("rate-limit", retry_after=1), {"do": "no-capacity", "times": 2}, {"do": "delete-lag", "seconds": 1.0}],
+        [
+            once("rate-limit", retry_after=1),
+            {"do": "no-capacity", "times": 2},
+            {"do": "unknown-enum", "call": "create"},
+            {"do": "delete-lag", "seconds": 1.0},
+        ],
         wait=False,
     ),
     Case([{"do": "no-funds"}], 4, "not-launched", made=0),

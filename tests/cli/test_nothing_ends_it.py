@@ -40,7 +40,7 @@ def test_without_a_word_it_is_not_ordered(gpu: Gpu, vm: str, command: list[str])
     ran = gpu(*command, vm, "--provider", "plugged", *(["--", "true"] if command == ["run"] else ["--json"]))
     assert ran.exit == Exit.BAD_INPUT
     assert "machines of plugged cannot end themselves" in ran.stderr
-    assert "hint: say how long it may live (--ttl 4h), take the risk (--yes), or have it watched" in ran.stderr
+    assert "hint: say --ttl 4h, or --yes, or have it watched: gpu guard install" in ran.stderr
     if command == ["up"]:
         assert ran.error["code"] == "nothing-ends-it"
     assert gpu.ls() == []

@@ -10,6 +10,7 @@ HEAVY = {
     "asyncio",
     "boto3",
     "cryptography",
+    "gpu_cli.fleet.away",
     "gpu_cli.recipe.schema",
     "httpx",
     "huggingface_hub",
@@ -29,9 +30,12 @@ NOT_OF_FIT = HEAVY - {"gpu_cli.recipe.schema", "pydantic"} | {"gpu_cli.fleet.fle
 
 
 def imported_by(*arguments: str) -> set[str]:
-    ran = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "gpu_cli", *arguments], capture_output=True, text=True, check=True
-    )
+    return imported_by_python("-m", "gpu_cli", *arguments)
+
+
+def imported_by_python(*arguments: str) -> set[str]:
+    command = [sys.executable, "-X", "importtime", *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
     return {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines() if line.startswith("import time:")}
 
 
@@ -47,7 +51,7 @@ def test_what_runs_on_this_machine_is_listed_without_anything_of_a_cloud(gpu: Gp
     imported = imported_by("ls")
     assert "gpu_providers.local.client" in imported
     assert sorted(imported & OF_CLOUDS) == []
-    assert sorted(imported_by("url") & (HEAVY - {"pydantic"})) == []  # typer's own, for an argument
+    assert sorted(imported_by("url", "tiny") & HEAVY) == []
     gpu("down")
 
 
@@ -55,3 +59,12 @@ def test_a_fit_imports_nothing_that_it_does_not_need() -> None:
     imported = imported_by("fit", "Qwen/Qwen3-8B", "--gpu", "H100", "--json")
     assert "gpu_cli.planner.memory" in imported
     assert sorted(imported & NOT_OF_FIT) == []
+
+
+def test_the_guard_begins_with_nothing_heavy_and_nothing_of_the_command_line() -> None:
+    assert sorted(imported_by_python("-c", "import gpu_cli.fleet.guard") & (HEAVY | {"typer"})) == []
+
+
+def test_the_http_library_comes_without_what_nobody_uses_of_it() -> None:
+    imported = imported_by_python("-c", "import gpu_cli, httpx, httpcore")
+    assert sorted(imported & {"click", "h2", "pygments", "rich"}) == []

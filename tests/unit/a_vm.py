@@ -12,8 +12,9 @@ SUDO = """\
 [ "$1" = -n ] || exit 9
 shift
 case "$1 $2" in
-"tee /etc/"*) exec cat > "$HOME/daemon.json" ;;
-"cat /etc/"*) exec cat "$HOME/daemon.json" ;;
+"mkdir -p") exec mkdir -p "$HOME$3" ;;
+"tee /etc/"*) exec cat > "$HOME$2" ;;
+"cat /etc/"*) exec cat "$HOME$2" ;;
 esac
 exec "$@"
 """
@@ -77,6 +78,16 @@ class Vm:
         """What happens when a program is called by a command line that begins like this, `docker pull`. It goes on as
         usual unless the shell exits."""
         (self.home / "answers" / call).write_text(shell)
+
+    @property
+    def daemon_json(self) -> Path:
+        """The settings of Docker's daemon; neither they nor their folder exist unless they are given any."""
+        return self.home / "etc/docker/daemon.json"
+
+    def has_settings(self, text: str) -> None:
+        """Of Docker's daemon."""
+        self.daemon_json.parent.mkdir(parents=True)
+        self.daemon_json.write_text(text)
 
     def has_container(self, state: str = "running 0") -> None:
         self.prints()

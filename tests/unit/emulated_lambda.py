@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+from driver import PATIENCE_S
 from emulators.lambda_cloud import LambdaEmulator
 
 H100, REGION = "gpu_1x_h100_sxm5", "us-south-2"
@@ -19,7 +20,7 @@ class Caller:
 
     def __call__(self, method: str, path: str, body: object = None) -> httpx.Response:
         url = f"{self.cloud.url}/api/v1{path}"
-        return httpx.request(method, url, json=body, headers=self.headers, verify=False)
+        return httpx.request(method, url, json=body, headers=self.headers, verify=False, timeout=PATIENCE_S)
 
     def data(self, path: str) -> Any:
         return self("GET", path).json()["data"]

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from emulated_lambda import Caller
 from emulators.lambda_cloud import LambdaEmulator
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,16 @@ class Machine:
             yield Session(transport)
         finally:
             transport.close()
+
+    @contextmanager
+    def beside(self, *rules: Mapping[str, Any], **launch: object) -> Iterator["Machine"]:
+        """Another one in the same cloud, `gpu-b`, by rules that count once."""
+        self.cloud.misbehave(*({**rule, "times": 1} for rule in rules))
+        other = Machine(self.call, self.call.launched(**{"name": "gpu-b", **launch}))
+        try:
+            yield other
+        finally:
+            self.call.terminate(other.id)
 
     def run(self, command: str, key: KeyPair | None = None) -> Ran:
         """In a connection of its own."""

@@ -7,11 +7,14 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pytest
 from fleets import Cloud
 
 from gpu_providers.base import Link, ProviderContext, SshLogin
+
+if TYPE_CHECKING:
+    import pytest  # for programs it would take longer to load than all else
 
 LOGINS = "GPU_MACHINES_LOGINS"
 """The variable that tells the folder of the logins, by resource name."""
@@ -35,7 +38,7 @@ class Machines(Cloud):
         return SshLogin(**{**told, "identity": Path(told["identity"]), "known_hosts": Path(told["known_hosts"])})
 
 
-def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def install(folder: Path, monkeypatch: "pytest.MonkeyPatch") -> None:
     """For this test."""
     metadata = folder / "gpu_machines-1.dist-info"
     metadata.mkdir(parents=True)

@@ -12,6 +12,12 @@ with (folder / "calls").open("a") as calls:
     print(*sys.argv[1:], file=calls)
 if (folder / "refuses").exists():
     sys.exit((folder / "refuses").read_text())
+wanted = unit.parent / "default.target.wants" / unit.name
+if sys.argv[2] in ("enable", "disable"):
+    wanted.parent.mkdir(exist_ok=True)
+    wanted.unlink(missing_ok=True)
+if sys.argv[2] == "enable":
+    wanted.symlink_to(unit)
 if (running := folder / "pid").exists() and sys.argv[2] in ("restart", "disable"):
     # As systemd does it: by a signal, and it comes back when the process has ended.
     subprocess.run(["kill", running.read_text().strip()])

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 
+import modal
 import pytest
 from emulated_lambda import Caller
 from emulators.lambda_cloud import LambdaEmulator
@@ -17,14 +18,19 @@ from emulators.modal_cloud import ModalEmulator
 from emulators.modal_cloud.emulator import Ran
 from fleets import FakeClock, deployment, make_fleet
 from repositories import commit_in
+from sellers import offer
+from test_keepers import left
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet import away
-from gpu_cli.fleet.away_beats import EVERY_S, Heartbeats
+from gpu_cli.fleet.away_beats import EVERY_S, UNHEARD, Heartbeats
+from gpu_cli.fleet.away_modal import modal_client
+from gpu_cli.fleet.away_record import LATE_S, STANDS_STILL, Away, Seen, record, recorded, seen
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_turn import Guard
+from gpu_cli.fleet.keepers import keepers
 from gpu_cli.fleet.supervised import labels_of
 from gpu_cli.ui.progress import Silent
 from gpu_providers.base import Link
@@ -143,7 +149,8 @@ def test_it_is_deployed_takes_its_first_turn_and_is_removed_with_all_that_it_had
     made = away.deploy(fleet, told)
 
     assert told.notes == [away.HANDED_OVER, "at Modal: gpu-odd-1: its tag gpu-cli:deadline-at cannot be read"]
-    assert away.recorded(fleet.paths) == made == away.Away("modal", fleet.clock.now(), made.account)
+    assert seen(fleet.paths).at_work
+    assert recorded(fleet.paths) == made == Away("modal", fleet.clock.now(), made.account)
     assert stat.S_IMODE((fleet.paths.state / "away.json").stat().st_mode) == 0o600
     (app,) = clouds.modal.apps.deployed()
     assert app.commit is None  # the repository that it was deployed from is none of its business
@@ -155,7 +162,7 @@ def test_it_is_deployed_takes_its_first_turn_and_is_removed_with_all_that_it_had
 
     assert away.undeploy(fleet)
     assert nothing_is_at_modal(clouds)
-    assert away.recorded(fleet.paths) is None
+    assert recorded(fleet.paths) is None
     assert clouds.modal.run_schedules() == []
     assert not away.undeploy(fleet)
 
@@ -249,7 +256,7 @@ def test_a_key_that_was_revoked_fails_each_turn_until_it_is_deployed_anew(
     monkeypatch.setattr(clouds.lambda_cloud, "key", "secret_another")
     (ran,) = clouds.modal.run_schedules()
     assert "Lambda refuses the key (401)" in ran.exception
-    before = away.recorded(fleet.paths)
+    before = recorded(fleet.paths)
     assert before
     assert away.deploy(replace(fleet, environ=clouds.env), Silent()).account != before.account
 
@@ -261,7 +268,7 @@ def test_a_key_that_lambda_refuses_fails_loudly_and_leaves_nothing(clouds: Cloud
     assert error.message == "at Modal: Lambda refuses the key (401)"
     assert told.notes == [away.HANDED_OVER, "nothing of it is left at Modal"]
     assert nothing_is_at_modal(clouds)
-    assert away.recorded(fleet.paths) is None
+    assert recorded(fleet.paths) is None
 
 
 @pytest.fixture
@@ -297,7 +304,7 @@ def test_a_token_that_is_wrong_or_missing_is_told_with_where_to_get_one_and_chan
     assert (error.exit_status, error.code) == (Exit.CREDENTIALS, "modal-refused")
     assert "MODAL_TOKEN_ID" in error.hint
     assert told.notes == []
-    assert away.recorded(guarded.paths)
+    assert recorded(guarded.paths)
 
 
 @pytest.mark.parametrize("text", ["[broken", 'token_id = "ak-1"'])
@@ -322,7 +329,17 @@ def test_a_modal_that_does_not_answer_is_told_at_once(another: Fleet, monkeypatc
 @pytest.mark.parametrize("text", ["", "[]", '{"on": "modal"}', "half a rec"])
 def test_a_record_that_cannot_be_read_protects_nobody(another: Fleet, text: str) -> None:
     (another.paths.state / "away.json").write_text(text)
-    assert away.recorded(another.paths) is None
+    assert recorded(another.paths) is None
+
+
+def test_what_hangs_on_it_is_ordered_as_long_as_it_takes_its_turns(another: Fleet) -> None:
+    account = another.provider("lambda").account()
+    record(another.paths, Away("modal", another.clock.now(), account), Seen())
+    assert left(another, offer("cloud"), offer("lambda")) == ["lambda"]
+    later = at(another, another.clock.now() + LATE_S + 60)
+    with pytest.raises(UserError, match="cannot end themselves"):
+        left(later, offer("lambda"))
+    assert keepers(another).trouble == STANDS_STILL
 
 
 # The heartbeats of the guard
@@ -346,14 +363,28 @@ def test_without_a_guard_at_modal_there_are_no_heartbeats(
 def test_that_modal_hears_nothing_is_told_once_and_again_after_it_has_heard(
     guarded: Fleet, turn: Turn, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """`gpu ls` has it as long as it lasts."""
     heartbeats, live, said = Heartbeats(guarded), [running(guarded, "a")], []
+    troubled: list[bool] = []
     here = turn.clouds.modal.env["MODAL_SERVER_URL"]
     for url in (NOBODY_LISTENS, NOBODY_LISTENS, here, NOBODY_LISTENS):
         monkeypatch.setenv("MODAL_SERVER_URL", url)
         said.append(told(heartbeats, live, capsys))
         guarded.clock.sleep(EVERY_S)
+        troubled.append(seen(guarded.paths).problem.startswith(UNHEARD))
     assert ["does not answer" in text for text in said] == [True, False, False, True]
+    assert troubled == [True, True, False, True]
     assert said[1] == said[2] == ""
+
+
+def test_a_clock_that_is_behind_does_not_make_what_is_in_use_look_idle(guarded: Fleet, turn: Turn) -> None:
+    behind = at(guarded, guarded.clock.now() - HOUR_S)
+    used = running(behind, "behind")
+    for _ in range(2):  # the first one learns when the last turn was
+        away.beat(behind, [used])
+    with modal_client() as client:
+        heard = modal.Dict.from_name(away.NAME, client=client).get(used.resource_name)
+    assert guarded.clock.now() - 300 < heard["beat_at"] == heard["active_at"] <= time.time()
 
 
 def test_heartbeats_come_once_a_minute(guarded: Fleet, turn: Turn, capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,7 +176,9 @@ def test_an_end_that_is_not_confirmed_is_none(ask: Callable[..., Any]) -> None:
 def test_one_that_cannot_be_ended_does_not_save_the_others_and_the_turn_fails(
     ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    turns: list[float] = []
     monkeypatch.setattr(away_guard, "heartbeat", lambda _: None)
+    monkeypatch.setattr(away_guard, "tell_that_it_works", lambda: turns.append(1.0))
     both = [instance(deadline_at=1.0) | {"name": f"gpu-{id_}", "id": id_} for id_ in ("stuck", "late")]
     ended = said({"data": {"terminated_instances": [{"id": "late"}]}})
     answers = (said({"data": both}), said({}, 409), ended)
@@ -184,9 +186,10 @@ def test_one_that_cannot_be_ended_does_not_save_the_others_and_the_turn_fails(
         ask(server, away_guard.enforce)
     assert str(raised.value) == "gpu-stuck: POST /instance-operations/terminate: Lambda answers 409"
     assert [asked.body["instance_ids"] for asked in server.asked[1:]] == [["stuck"], ["late"]]
+    assert turns == [1.0]
 
 
 def test_it_is_named_as_the_product_deploys_it() -> None:
-    from gpu_cli.fleet.away import NAME
+    from gpu_cli.fleet.away import NAME, TURNED_AT
 
-    assert away_guard.NAME == NAME
+    assert (away_guard.NAME, away_guard.TURNED_AT) == (NAME, TURNED_AT)

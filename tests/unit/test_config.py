@@ -42,7 +42,7 @@ def test_the_defaults_are_those_of_the_readme(tmp_path: Path) -> None:
         idle_s=900,
         ttl_s=86_400,
         start_deadline_s=3600,
-        boot_deadline_s=1200,
+        boot_deadline_s=1800,
         budget_usd=None,
         max_price_usd_per_hour=None,
     )

@@ -40,8 +40,8 @@ def test_every_setting_is_listed_with_where_it_comes_from(home: Path, monkeypatc
         "provider": (None, "default"),
         "idle": ("20s", str(home / "project" / "gpu.config.yaml")),
         "ttl": ("1h30m", str(home / "config" / "config.yaml")),
-        "start_deadline": ("30m", "default"),
-        "boot_deadline": ("20m", "default"),
+        "start_deadline": ("1h", "default"),
+        "boot_deadline": ("30m", "default"),
         "budget_usd": ("2.5", "GPU_BUDGET_USD"),
         "max_price_usd_per_hour": (None, "default"),
     }

@@ -43,8 +43,8 @@ def test_docker_is_for_root_alone(session: Session) -> None:
     assert session.root("docker version").exit == 0
 
 
-def test_the_cgroup_driver_is_what_its_settings_say_since_its_last_restart() -> None:
-    with emulated_machine() as machine, machine.login() as session:
+def test_the_cgroup_driver_is_what_its_settings_say_since_its_last_restart(machine: Machine) -> None:
+    with machine.beside() as other, other.login() as session:
         drivers = [session.root("docker info -f '{{.CgroupDriver}}'").out]
         settings = json.loads(session.root("cat /etc/docker/daemon.json").out)
         settings["exec-opts"] = ["native.cgroupdriver=cgroupfs"]
@@ -56,15 +56,15 @@ def test_the_cgroup_driver_is_what_its_settings_say_since_its_last_restart() -> 
     assert drivers == ["systemd\n", "systemd\n", "cgroupfs\n"]
 
 
-def test_docker_does_not_start_with_settings_that_are_no_json() -> None:
-    with emulated_machine() as machine, machine.login() as session:
+def test_docker_does_not_start_with_settings_that_are_no_json(machine: Machine) -> None:
+    with machine.beside() as other, other.login() as session:
         session.root("tee /etc/docker/daemon.json", "{,}")
         assert session.root("systemctl restart docker").err.startswith("Job for docker.service failed")
         assert session.root("docker version").err.startswith("Cannot connect to the Docker daemon")
 
 
-def test_a_restart_of_docker_ends_what_runs_in_containers() -> None:
-    with emulated_machine(engine="stub") as machine, machine.login() as session:
+def test_a_restart_of_docker_ends_what_runs_in_containers(machine: Machine) -> None:
+    with machine.beside() as other, other.login() as session:
         session.root(run("a"))
         session.root("systemctl restart docker")
         wait_until(lambda: session.root("docker inspect -f '{{.State.Status}}' a").out == "exited\n")
@@ -98,8 +98,8 @@ def test_a_pull_takes_its_time_by_the_clouds_clock() -> None:
         assert time.monotonic() - began_s > 600 / 2000
 
 
-def test_an_image_that_there_is_not_cannot_be_pulled() -> None:
-    with emulated_machine({"do": "no-image", "text": "cu129"}) as machine, machine.login() as session:
+def test_an_image_that_there_is_not_cannot_be_pulled(machine: Machine) -> None:
+    with machine.beside({"do": "no-image", "text": "cu129"}) as other, other.login() as session:
         refused = session.root(f"docker pull {IMAGE}-cu129")
         assert (refused.exit, refused.err.strip()) == (
             1,
@@ -125,14 +125,16 @@ def test_cuda_initialises_in_a_container(session: Session) -> None:
 
 
 @pytest.mark.parametrize(("rule", "said"), [({}, "802\n"), ({"status": 3}, "3\n")], ids=["802", "other"])
-def test_cuda_does_not_initialise_on_a_machine_whose_gpu_is_broken(rule: dict[str, int], said: str) -> None:
-    with emulated_machine({"do": "broken-gpu", **rule}) as machine, machine.login() as session:
+def test_cuda_does_not_initialise_on_a_machine_whose_gpu_is_broken(
+    machine: Machine, rule: dict[str, int], said: str
+) -> None:
+    with machine.beside({"do": "broken-gpu", **rule}) as other, other.login() as session:
         assert session.root(PROBE).out == said
         assert session("nvidia-smi -L").exit == 0
 
 
-def test_docker_finds_gpus_once_nvidias_runtime_is_configured_and_it_is_restarted() -> None:
-    with emulated_machine({"do": "docker-broken"}) as machine, machine.login() as session:
+def test_docker_finds_gpus_once_nvidias_runtime_is_configured_and_it_is_restarted(machine: Machine) -> None:
+    with machine.beside({"do": "docker-broken"}) as other, other.login() as session:
         for repair in ("true", "nvidia-ctk runtime configure --runtime=docker"):
             session.root(repair)
             refused = session.root(PROBE)
@@ -143,8 +145,8 @@ def test_docker_finds_gpus_once_nvidias_runtime_is_configured_and_it_is_restarte
         assert session.root(PROBE).out == "0\n"
 
 
-def test_a_container_whose_start_fails_stays_behind_with_its_name() -> None:
-    with emulated_machine({"do": "docker-broken"}) as machine, machine.login() as session:
+def test_a_container_whose_start_fails_stays_behind_with_its_name(machine: Machine) -> None:
+    with machine.beside({"do": "docker-broken"}) as other, other.login() as session:
         assert session.root(run("a", options="--gpus all")).exit == 125
         assert session.root("docker inspect -f '{{.State.Status}}' a").out == "created\n"
         assert "Conflict" in session.root(run("a")).err
@@ -265,46 +267,42 @@ def test_the_container_of_a_machine_is_known_to_tests(machine: Machine, session:
     assert machine.cloud.container("gpu-a").spec.id == "known"
 
 
-def test_a_command_can_be_made_to_crash() -> None:
-    with emulated_machine({"do": "crash-loop", "seconds": 0.1}) as machine, machine.login() as session:
+def test_a_command_can_be_made_to_crash(machine: Machine) -> None:
+    with machine.beside({"do": "crash-loop", "seconds": 0.1}) as other, other.login() as session:
         session.root(run("crash"))
         assert "Engine core failed to start" in session.root("docker logs -f crash").out
         assert session.root("docker inspect -f '{{.State.Status}} {{.State.ExitCode}}' crash").out == "exited 1\n"
 
 
-def test_files_of_a_file_system_are_in_a_container_where_it_is_mounted() -> None:
-    with emulated_machine(engine="stub") as machine:
-        call = machine.call
-        mount = {"mount_point": "/data/x", "file_system_id": call.made_file_system()["id"]}
-        ids = [call.launched(name=f"gpu-{name}", file_system_mounts=[mount]) for name in "bc"]
-        one, other = (Machine(call, id_) for id_ in ids)
-        code = "import sys, pathlib; p = pathlib.Path(sys.argv[1]) / 'seen'; print(p.exists()); p.touch()"
-        told = []
-        for each in (one, other):
-            with each.login() as session:
-                session.root(run("disk", code, "-v /data/x:/data/x", "/data/x"))
-                told.append(session.root("docker logs -f disk").out)
-        assert told == ["False\n", "True\n"]
+def test_files_of_a_file_system_are_in_a_container_where_it_is_mounted(machine: Machine) -> None:
+    mount = {"mount_point": "/data/x", "file_system_id": machine.call.made_file_system()["id"]}
+    code = "import sys, pathlib; p = pathlib.Path(sys.argv[1]) / 'seen'; print(p.exists()); p.touch()"
+    told = []
+    for _ in range(2):
+        with machine.beside(file_system_mounts=[mount]) as other, other.login() as session:
+            session.root(run("disk", code, "-v /data/x:/data/x", "/data/x"))
+            told.append(session.root("docker logs -f disk").out)
+    assert told == ["False\n", "True\n"]
 
 
 # What is public
 
 
-def test_what_is_published_on_all_addresses_is_at_the_machines_own_once_its_firewall_lets_through() -> None:
+def test_what_is_published_on_all_addresses_is_at_the_machines_own_once_its_firewall_lets_through(
+    machine: Machine,
+) -> None:
     ssh = {"protocol": "tcp", "port_range": [22, 22], "source_network": "0.0.0.0/0", "description": ""}
-    with emulated_machine(engine="stub") as machine:
-        call = machine.call
-        made = call("POST", "/firewall-rulesets", {"name": "a", "region": "us-south-2", "rules": [ssh]}).json()["data"]
-        public = Machine(call, call.launched(name="gpu-b", firewall_rulesets=[{"id": made["id"]}]))
-        with public.login() as session:
-            session.root(run("web", SERVE, "-p 0.0.0.0:8000:8000", "--port 8000"))
-            assert session.root("docker port web 8000").out == "0.0.0.0:8000\n"
-            assert "port is already allocated" in session.root(run("other", SERVE, "-p 8000:8000")).err
+    call = machine.call
+    made = call("POST", "/firewall-rulesets", {"name": "a", "region": "us-south-2", "rules": [ssh]}).json()["data"]
+    with machine.beside(firewall_rulesets=[{"id": made["id"]}]) as public, public.login() as session:
+        session.root(run("web", SERVE, "-p 0.0.0.0:8000:8000", "--port 8000"))
+        assert session.root("docker port web 8000").out == "0.0.0.0:8000\n"
+        assert "port is already allocated" in session.root(run("other", SERVE, "-p 8000:8000")).err
         url = f"http://{public.address[0]}:8000"
         wait_until(lambda: machine.cloud.container("gpu-b").port)
         with pytest.raises(OSError):
-            urlopen(url, timeout=5)
+            urlopen(url, timeout=20)
         mine = {**ssh, "port_range": [8000, 8000], "source_network": "127.0.0.1/32"}
         call("PATCH", f"/firewall-rulesets/{made['id']}", {"rules": [ssh, mine]})
-        with urlopen(url, timeout=5) as answer:
+        with urlopen(url, timeout=20) as answer:
             assert answer.status == 200

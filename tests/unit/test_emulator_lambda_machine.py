@@ -18,6 +18,7 @@ from driver import is_alive, wait_until
 from emulated_lambda import Caller, code
 from emulated_machine import KeyPair, Machine, Session, emulated_machine, new_key_pair, own_key
 from emulators import process_tree
+from emulators.lambda_cloud.host_keys import planted
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 QUERY = "nvidia-smi --query-gpu=driver_version,name,memory.total --format=csv,noheader"
@@ -100,75 +101,78 @@ def test_only_the_key_of_the_launch_gets_in(machine: Machine) -> None:
     assert machine.run("true").exit == 0
 
 
-def test_its_host_key_is_the_one_of_the_user_data() -> None:
-    planted = new_key_pair()
-    with emulated_machine(launch={"user_data": user_data(planted)}) as machine:
-        assert host_key(machine) == planted.public
+def test_its_host_key_is_the_one_of_the_user_data(machine: Machine) -> None:
+    key = new_key_pair()
+    with machine.beside(user_data=user_data(key)) as other:
+        assert host_key(other) == key.public
 
 
-@pytest.mark.parametrize(
-    "text", ["", "#!/bin/sh\n", "#cloud-config\n{", "#cloud-config\n[]\n", user_data(own_key())[1:]], ids=str
-)
-def test_user_data_without_a_host_key_plant_none(text: str, machine: Machine) -> None:
-    other = Machine(machine.call, machine.call.launched(name="gpu-b", user_data=text))
-    assert host_key(other) not in (host_key(machine), own_key().public)
+def test_without_one_in_the_user_data_it_makes_its_own(machine: Machine) -> None:
+    with machine.beside(user_data="#!/bin/sh\n") as other:
+        assert host_key(other) != host_key(machine)
 
 
-def test_what_the_user_data_say_of_host_keys_may_count_for_nothing() -> None:
-    planted = new_key_pair()
-    with emulated_machine({"do": "plants-no-host-key"}, launch={"user_data": user_data(planted)}) as machine:
-        assert host_key(machine) != planted.public
+@pytest.mark.parametrize("text", ["", "#!/bin/sh\n", "#cloud-config\n{", "#cloud-config\n[]\n", "#cloud-config\n"])
+def test_user_data_without_a_host_key_plant_none(text: str) -> None:
+    assert planted(text) == ""
 
 
-def test_a_host_key_may_change() -> None:
-    with emulated_machine() as machine:
-        before = host_key(machine)
-        machine.cloud.change_host_key("gpu-a")
-        assert host_key(machine) != before
+def test_user_data_that_do_not_say_what_they_are_plant_none() -> None:
+    assert planted(user_data(own_key())[1:]) == ""
 
 
-def test_nothing_listens_before_it_is_up() -> None:
-    with emulated_machine(boot_s=300) as machine:
-        machine.cloud.clock.advance(200)
+def test_what_the_user_data_say_of_host_keys_may_count_for_nothing(machine: Machine) -> None:
+    key = new_key_pair()
+    with machine.beside({"do": "plants-no-host-key"}, user_data=user_data(key)) as other:
+        assert host_key(other) != key.public
+
+
+def test_a_host_key_may_change(machine: Machine) -> None:
+    with machine.beside() as other:
+        before = host_key(other)
+        machine.cloud.change_host_key("gpu-b")
+        assert host_key(other) != before
+
+
+def test_nothing_listens_before_it_is_up_and_then_it_may_let_nobody_in_for_a_while() -> None:
+    with emulated_machine(boot_s=3000, auth_late_s=6000.0) as machine:
+        machine.cloud.clock.advance(2000)
         with pytest.raises(ConnectionRefusedError):
             machine.run("true")
-        machine.cloud.clock.advance(200)
+        machine.cloud.clock.advance(2000)
         wait_until(lambda: machine.call.instance(machine.id)["status"] == "active")
-        assert machine.run("true").exit == 0
-
-
-@pytest.mark.parametrize(
-    "by", [{"rule": {"do": "auth-late", "seconds": 60}}, {"auth_late_s": 60.0}], ids=["rule", "all"]
-)
-def test_its_ssh_server_may_let_nobody_in_for_a_while_after_the_boot(by: dict[str, Any]) -> None:
-    rules = [by.pop("rule")] if "rule" in by else []
-    with emulated_machine(*rules, **by) as machine:
         with pytest.raises(paramiko.AuthenticationException):
             machine.run("true")
-        machine.cloud.clock.advance(61)
+        machine.cloud.clock.advance(6000)
         machine.call.instance(machine.id)
         assert machine.run("true").exit == 0
+
+
+def test_a_rule_may_make_it_let_nobody_in_for_a_while(machine: Machine) -> None:
+    late = {"do": "auth-late", "seconds": 6000}
+    with machine.beside(late) as other, pytest.raises(paramiko.AuthenticationException):
+        other.run("true")
 
 
 # How connections end
 
 
-def test_connections_can_be_dropped_and_what_is_detached_goes_on() -> None:
-    with emulated_machine() as machine, machine.login() as session:
+def test_connections_can_be_dropped_and_what_is_detached_goes_on(machine: Machine) -> None:
+    with machine.beside() as other, other.login() as session:
         session(f"{DETACHED} echo $! > pid")
-        machine.cloud.drop_ssh("gpu-a")
-        wait_until(lambda: not session.transport.is_active(), 5)
-        assert machine.run("kill -0 $(cat pid)").exit == 0
+        machine.cloud.drop_ssh("gpu-b")
+        wait_until(lambda: not session.transport.is_active())
+        assert other.run("kill -0 $(cat pid)").exit == 0
 
 
-def test_a_machine_is_taken_away_at_once_with_all_that_is_on_it() -> None:
-    with emulated_machine() as machine, machine.login() as session:
-        home, address = machine.cloud.home("gpu-a"), machine.address
+def test_a_machine_is_taken_away_at_once_with_all_that_is_on_it(machine: Machine) -> None:
+    with machine.beside() as other, other.login() as session:
+        home, address = machine.cloud.home("gpu-b"), other.address
         session(DETACHED)
         session.transport.open_session().exec_command("sleep 1000")
         wait_until(lambda: len(_names(home.parent)) >= 2)
-        machine.call.terminate(machine.id)
-        wait_until(lambda: not session.transport.is_active(), 2)
+        machine.call.terminate(other.id)
+        wait_until(lambda: not session.transport.is_active())
         assert _names(home.parent) == []
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address)
@@ -178,11 +182,10 @@ def _names(folder: Path) -> list[str]:
     return [process.name() for process in process_tree.members(folder) if process.name() == "sleep"]
 
 
-def test_an_instance_bills_whatever_runs_on_it() -> None:
-    with emulated_machine() as machine:
-        machine.run("sudo docker run -d --name a an/image")
-        machine.cloud.clock.advance(3600)
-        assert machine.cloud.bill()["resources"][0]["alive"]
+def test_an_instance_bills_whatever_runs_on_it(machine: Machine) -> None:
+    machine.run("sudo docker run -d --name a an/image")
+    machine.cloud.clock.advance(3600)
+    assert machine.cloud.bill()["resources"][0]["alive"]
 
 
 def test_nothing_on_a_machine_outlives_an_emulator_that_is_killed(tmp_path: Path) -> None:
@@ -200,8 +203,8 @@ def test_nothing_on_a_machine_outlives_an_emulator_that_is_killed(tmp_path: Path
         assert servers
         process.kill()
         process.wait()
-    wait_until(lambda: not any(process_tree.members(tmp_path)) and not any(tmp_path.iterdir()), 20)
-    wait_until(lambda: not any(map(is_alive, [detached, *servers])), 5)
+    wait_until(lambda: not any(process_tree.members(tmp_path)) and not any(tmp_path.iterdir()))
+    wait_until(lambda: not any(map(is_alive, [detached, *servers])))
 
 
 def _by_hand(told: Mapping[str, Any]) -> Machine:
@@ -228,8 +231,7 @@ def _by_hand(told: Mapping[str, Any]) -> Machine:
 def test_its_gpus_and_its_processor_are_those_of_its_type(
     machine: Machine, type_name: str, region: str, architecture: str, gpus: list[str]
 ) -> None:
-    id_ = machine.call.launched(name="gpu-b", instance_type_name=type_name, region_name=region)
-    with Machine(machine.call, id_).login() as session:
+    with machine.beside(instance_type_name=type_name, region_name=region) as other, other.login() as session:
         assert session(QUERY).out.splitlines() == gpus
         assert session("uname -m").out.strip() == architecture
         assert len(session("nvidia-smi -L").out.splitlines()) == len(gpus)
@@ -242,20 +244,22 @@ def test_nvidia_smi_names_fields_that_it_does_not_know(session: Session) -> None
 
 
 def test_a_machine_without_gpus_has_no_nvidia_smi(machine: Machine) -> None:
-    cpu = machine.call.launched(name="gpu-b", instance_type_name="cpu_4x_general", region_name="us-east-1")
-    assert Machine(machine.call, cpu).run("nvidia-smi").exit == 127
+    with machine.beside(instance_type_name="cpu_4x_general", region_name="us-east-1") as other:
+        assert other.run("nvidia-smi").exit == 127
 
 
 @pytest.mark.parametrize(("rule", "driver"), [({}, "570.148.08"), ({"text": "550.90.07"}, "550.90.07")])
-def test_a_machine_may_have_an_older_driver(rule: dict[str, str], driver: str) -> None:
-    with emulated_machine({"do": "old-driver", **rule}) as machine:
-        assert machine.run(QUERY).out.startswith(f"{driver}, ")
+def test_a_machine_may_have_an_older_driver(machine: Machine, rule: dict[str, str], driver: str) -> None:
+    with machine.beside({"do": "old-driver", **rule}) as other:
+        assert other.run(QUERY).out.startswith(f"{driver}, ")
 
 
-def test_a_rule_about_a_place_leaves_machines_elsewhere_alone() -> None:
-    with emulated_machine({"do": "old-driver", "gpu": "us-south-3"}) as machine:
-        there = Machine(machine.call, machine.call.launched(name="gpu-b", region_name="us-south-3"))
-        assert [one.run(QUERY).out[:3] for one in (machine, there)] == ["580", "570"]
+def test_a_rule_about_a_place_leaves_machines_elsewhere_alone(machine: Machine) -> None:
+    with (
+        machine.beside({"do": "old-driver", "gpu": "us-south-3"}) as here,
+        machine.beside(region_name="us-south-3") as there,
+    ):
+        assert [one.run(QUERY).out[:3] for one in (here, there)] == ["580", "570"]
 
 
 # Firewall rulesets
@@ -294,18 +298,16 @@ def test_a_ruleset_that_is_none_is_refused(machine: Machine, change: dict[str, A
     assert code(machine.call("POST", "/firewall-rulesets", {**RULESET, **change})) == (400, "global/invalid-parameters")
 
 
-def test_a_ruleset_stays_with_its_instance_and_cannot_be_deleted_before() -> None:
-    with emulated_machine({"do": "delete-lag", "seconds": 60}) as machine:
-        call = machine.call
-        id_ = call("POST", "/firewall-rulesets", RULESET).json()["data"]["id"]
-        with_rules = call.launched(name="gpu-b", firewall_rulesets=[{"id": id_}])
-        assert call.instance(with_rules)["firewall_rulesets"] == [{"id": id_}]
-        assert call.data(f"/firewall-rulesets/{id_}")["instance_ids"] == [with_rules]
-        call.terminate(with_rules)
-        refused = call("DELETE", f"/firewall-rulesets/{id_}")
-        assert code(refused) == (400, "firewall-rulesets/firewall-ruleset-in-use")
-        machine.cloud.clock.advance(61)
-        assert call("DELETE", f"/firewall-rulesets/{id_}").status_code == 200
+def test_a_ruleset_stays_with_its_instance_and_cannot_be_deleted_before(machine: Machine) -> None:
+    call = machine.call
+    id_ = call("POST", "/firewall-rulesets", RULESET).json()["data"]["id"]
+    with machine.beside({"do": "delete-lag", "seconds": 6000}, firewall_rulesets=[{"id": id_}]) as other:
+        assert call.instance(other.id)["firewall_rulesets"] == [{"id": id_}]
+        assert call.data(f"/firewall-rulesets/{id_}")["instance_ids"] == [other.id]
+    refused = call("DELETE", f"/firewall-rulesets/{id_}")
+    assert code(refused) == (400, "firewall-rulesets/firewall-ruleset-in-use")
+    machine.cloud.clock.advance(6000)
+    assert call("DELETE", f"/firewall-rulesets/{id_}").status_code == 200
 
 
 def test_a_launch_with_a_ruleset_that_it_cannot_have_is_refused(machine: Machine) -> None:
@@ -316,11 +318,10 @@ def test_a_launch_with_a_ruleset_that_it_cannot_have_is_refused(machine: Machine
     assert code(call.launch(firewall_rulesets=[id_])) == (400, "global/invalid-parameters")
 
 
-def test_without_a_rule_for_it_ssh_does_not_get_through() -> None:
-    with emulated_machine() as machine:
-        call = machine.call
-        id_ = call("POST", "/firewall-rulesets", {**RULESET, "rules": []}).json()["data"]["id"]
-        closed = Machine(call, call.launched(name="gpu-b", firewall_rulesets=[{"id": id_}]))
+def test_without_a_rule_for_it_ssh_does_not_get_through(machine: Machine) -> None:
+    call = machine.call
+    id_ = call("POST", "/firewall-rulesets", {**RULESET, "rules": []}).json()["data"]["id"]
+    with machine.beside(firewall_rulesets=[{"id": id_}]) as closed:
         with pytest.raises((OSError, EOFError, paramiko.SSHException)):
             closed.run("true")
         call("PATCH", f"/firewall-rulesets/{id_}", {"rules": [SSH_RULE]})

@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +17,7 @@ from test_guard import Turns
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard import LINGER_S, SETTLE_S, run
 from gpu_cli.fleet.guard_environment import KeptEnvironment
-from gpu_cli.fleet.guard_process import guard_lives, lock_path
+from gpu_cli.fleet.guard_process import call_guard, guard_lives, lock_path
 from gpu_cli.fleet.guard_service import service_lock_path
 from gpu_cli.fleet.guard_turn import TURN_S
 from gpu_cli.locks import Lock, is_held
@@ -113,6 +114,16 @@ def test_a_state_folder_that_was_named_from_somewhere_is_found_from_anywhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert KeptEnvironment(fleet.paths).keep({"GPU_HOME": "there"}) == {"GPU_HOME": str(tmp_path / "there")}
+
+
+def test_a_guard_of_a_command_reaches_what_the_service_reaches_that_waits_for_it_to_go(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    KeptEnvironment(fleet.paths).keep({"LAMBDA_API_KEY": "kept", "RUNPOD_API_KEY": "before", "HF_TOKEN": "no cloud's"})
+    started: list[Mapping[str, str]] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, env, **__: started.append(env))
+    call_guard(replace(fleet, environ={"RUNPOD_API_KEY": "now"}))
+    assert started == [{"LAMBDA_API_KEY": "kept", "RUNPOD_API_KEY": "now"}]
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}"])

@@ -20,12 +20,15 @@ from fleets import deployment
 from runpod_account import offer_of, pod_request, provider_at
 from service_managers import StandIns
 
+from gpu_cli.commands.guard import _away_in_words
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
+from gpu_cli.fleet.away_record import LATE_S, STANDS_STILL, Away, Seen
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard_environment import KeptEnvironment
 from gpu_cli.fleet.guard_process import await_guard, call_guard, guard_log_path
-from gpu_cli.fleet.guard_unit import Installed, install, installed
+from gpu_cli.fleet.guard_unit import Installed, install, installed, uninstall
 from gpu_cli.fleet.recover import open_fleet
 from gpu_cli.fleet.services import Launchd, Systemd
 from gpu_cli.paths import Paths
@@ -87,7 +90,7 @@ def test_the_installed_guard_ends_what_is_overdue_and_commands_use_it(
     pod = provider.launch(pod_request(offer_of(provider), "gpu-late-1"))
     ran = gpu("guard", "install", "--json")
     assert ran.exit == Exit.DONE, ran.stderr
-    assert ran.json["service"] == {"path": str(unit), "active": True, "current": True}
+    assert ran.json["service"] == {"path": str(unit), "active": True, "enabled": True, "current": True}
     reloads, starts = ["--user daemon-reload"], [f"--user {word} {unit.name}" for word in ("enable", "restart")]
     assert manager.calls == [*reloads, *reloads, *starts]
     known_as = {"provider": "runpod", "account": provider.account(), "resource_id": pod.resource_id}
@@ -134,14 +137,17 @@ def test_after_a_change_of_a_key_the_service_has_the_new_one_once_it_is_installe
 ) -> None:
     install(fleet)
     monkeypatch.setenv("RUNPOD_API_KEY", "another")
-    assert installed(fleet) == Installed(unit, active=True, current=False)
+    assert installed(fleet) == Installed(unit, active=True, enabled=True, current=False)
     install(fleet)
-    assert installed(fleet) == Installed(unit, active=True, current=True)
+    assert installed(fleet) == Installed(unit, active=True, enabled=True, current=True)
     (service,) = gpu.processes("gpu_cli.fleet.guard")
     assert service.environ()["RUNPOD_API_KEY"] == "another"
     service.kill()
     wait_until(lambda: not is_alive(service))
-    assert "installed, and does not run" in gpu("guard", "status").stdout
+    manager.lingers("no")
+    shown = gpu("guard", "status")
+    assert "installed, and does not run" in shown.stdout
+    assert "loginctl enable-linger" in shown.stderr
 
 
 @pytest.mark.parametrize(
@@ -193,12 +199,14 @@ def test_a_user_whose_services_end_at_logout_is_told_what_keeps_them(manager: St
     assert Systemd({"PATH": str(manager.folder)}).hint() == ""
 
 
-def test_the_service_of_another_state_folder_is_left_alone(gpu: Gpu, unit: Path, manager: StandIns) -> None:
+def test_the_service_of_another_state_folder_is_left_alone(fleet: Fleet, unit: Path, manager: StandIns) -> None:
     unit.parent.mkdir(parents=True)
     unit.write_text("of another\n")
-    ran = gpu("guard", "install", "--json")
-    assert (ran.exit, ran.error["code"]) == (Exit.BAD_INPUT, "installed-elsewhere")
-    assert gpu("guard", "uninstall", "--json").json["removed"] is False
+    KeptEnvironment(fleet.paths).keep(os.environ)  # of a service that the other has replaced
+    with pytest.raises(UserError) as refused:
+        install(fleet)
+    assert (refused.value.exit_status, refused.value.code) == (Exit.BAD_INPUT, "installed-elsewhere")
+    assert not uninstall(fleet)
     assert unit.read_text() == "of another\n"
     assert manager.calls == []
 
@@ -272,10 +280,18 @@ def test_on_macos_what_launchctl_refuses_is_one_line(launchd: tuple[Launchd, Sta
         manager.look()
 
 
-def test_what_lives_is_guarded_also_once_the_service_is_uninstalled(
-    gpu: Gpu, fleet: Fleet, home: Path, config: Path, unit: Path, manager: StandIns
+def test_what_lives_is_guarded_also_once_the_service_is_uninstalled_with_the_keys_that_it_had(
+    gpu: Gpu,
+    fleet: Fleet,
+    cloud: RunPodEmulator,
+    home: Path,
+    config: Path,
+    unit: Path,
+    manager: StandIns,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     install(fleet)
+    monkeypatch.delenv("RUNPOD_API_KEY")
     (service,) = gpu.processes("gpu_cli.fleet.guard")
     fleet.store.add(deployment(deadline_at=time.time() + 600))
     ran = gpu("guard", "uninstall", "--json")
@@ -286,27 +302,40 @@ def test_what_lives_is_guarded_also_once_the_service_is_uninstalled(
     (guard,) = gpu.processes("gpu_cli.fleet.guard")
     assert guard.pid != service.pid
     assert "--stay" not in guard.cmdline()
+    assert guard.environ()["RUNPOD_API_KEY"] == cloud.key
 
 
 def test_without_a_unit_nothing_is_installed(fleet: Fleet) -> None:
     assert installed(fleet) is None
 
 
-def test_a_guard_at_modal_is_deployed_and_removed(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guard_at_modal_is_deployed_shown_as_it_is_at_modal_and_removed(
+    gpu: Gpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with LambdaEmulator() as watched, ModalEmulator() as modal:
         for name, value in {**watched.env, **modal.env}.items():
             monkeypatch.setenv(name, value)
         deployed = gpu("guard", "deploy", "--on", "modal", "--json")
         assert deployed.exit == Exit.DONE, deployed.stderr
-        assert (deployed.json["away"]["on"], deployed.json["away"]["current"]) == ("modal", True)
-        assert gpu("guard", "undeploy", "--json").json["removed"] is True
+        assert {**deployed.json["away"], "deployed_at": "", "asked_at": ""} == {
+            "on": "modal",
+            "deployed_at": "",
+            "current": True,
+            "at_work": True,
+            "asked_at": "",
+            "problem": "",
+        }
+        modal.stop_apps()
+        assert f"; {STANDS_STILL}\n" in gpu("guard", "status").stdout
+        assert gpu("guard", "undeploy", "--json").json["removed"] is False
 
 
-def test_a_guard_at_modal_with_the_key_of_another_account_is_shown_as_such(gpu: Gpu, home: Path) -> None:
-    (home / "state").mkdir(parents=True)
-    away = {"on": "modal", "deployed_at": 1_800_000_000.0, "account": "of another"}
-    (home / "state" / "away.json").write_text(json.dumps(away))
-    assert "at Modal since 2027-01-15 08:00 UTC, with another account's key" in gpu("guard", "status").stdout
+def test_what_is_wrong_with_a_guard_at_modal_is_shown_beside_it() -> None:
+    away, lost = Away("modal", 1_800_000_000.0, "of another"), Seen(asked_at=LATE_S)
+    assert _away_in_words(away, Seen(), "", current=True) == "at Modal since 2027-01-15 08:00 UTC"
+    told = _away_in_words(away, lost, "Modal does not answer", current=False)
+    assert "; with another account's key than this shell has" in told
+    assert told.endswith(f"; as far as is known: Modal does not answer; {STANDS_STILL}")
 
 
 def test_there_is_no_guard_in_places_that_are_none(gpu: Gpu) -> None:

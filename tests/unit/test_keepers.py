@@ -9,17 +9,21 @@ import pytest
 from fleets import Cloud, deployment, make_fleet
 from sellers import offer
 
+from gpu_cli.commands.guard import _service_in_words
 from gpu_cli.commands.here import the_wanted
+from gpu_cli.commands.ls import _trouble
 from gpu_cli.commands.stories import gap_in_words, stops_in_words
 from gpu_cli.config.settings import Limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
+from gpu_cli.fleet.away_record import LATE_S, STANDS_STILL, note
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_environment import KeptEnvironment
 from gpu_cli.fleet.guard_process import lock_path
 from gpu_cli.fleet.guard_service import service_lock_path
-from gpu_cli.fleet.keepers import Keepers, check_kept, keepers
+from gpu_cli.fleet.guard_unit import installed
+from gpu_cli.fleet.keepers import NO_KEEPERS, Keepers, check_kept, keepers
 from gpu_cli.fleet.launch import Wanted
 from gpu_cli.fleet.services import Systemd
 from gpu_cli.fleet.stops import stops_of
@@ -74,10 +78,12 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 @pytest.fixture
 def install(fleet: Fleet) -> Iterator[None]:
     """The guard counts as a service that runs."""
-    unit = Systemd(fleet.environ).path
-    unit.parent.mkdir(parents=True)
-    unit.touch()
-    KeptEnvironment(fleet.paths).keep(fleet.environ)
+    systemd, kept = Systemd(fleet.environ), KeptEnvironment(fleet.paths)
+    wanted = systemd.path.parent / "default.target.wants" / systemd.path.name
+    wanted.parent.mkdir(parents=True)
+    wanted.symlink_to(systemd.path)
+    kept.keep(fleet.environ)
+    systemd.path.write_text(systemd.definition([str(kept.file)]))
     service = Lock(service_lock_path(fleet.paths))
     assert service.try_acquire()
     yield
@@ -143,10 +149,34 @@ def test_an_installed_guard_without_the_keys_of_now_keeps_nothing(fleet: Fleet) 
     assert keepers(fleet) == Keepers(installed=False, away="")
 
 
-def test_a_guard_at_modal_ends_what_is_at_the_cloud_that_it_watches_and_nothing_else(fleet: Fleet) -> None:
+@pytest.mark.usefixtures("install")
+def test_an_installed_guard_that_somebody_has_disabled_keeps_nothing(fleet: Fleet) -> None:
+    unit = Systemd(fleet.environ).path
+    (unit.parent / "default.target.wants" / unit.name).unlink()
+    assert keepers(fleet) == NO_KEEPERS
+    assert "is disabled, and no reboot brings it back (gpu guard install)" in _service_in_words(installed(fleet))
+
+
+def test_a_guard_at_modal_of_which_modal_says_nothing_now_keeps_nothing_that_is_launched(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODAL_SERVER_URL", "http://127.0.0.1:9")
     send_away(fleet)
     assert keepers(fleet) == Keepers(installed=False, away="modal")
-    assert left(fleet, offer("cloud"), offer("lambda")) == ["lambda"]
+    told = Told()
+    with pytest.raises(UserError, match="cannot end themselves"):
+        left(fleet, offer("lambda"), progress=told)
+    assert told.notes == [
+        "whether the guard at Modal is at work cannot be told: Modal does not answer (127.0.0.1:9)",
+    ]
+
+
+def test_a_guard_at_modal_that_took_no_turn_for_long_is_no_hand(fleet: Fleet) -> None:
+    send_away(fleet)
+    note(fleet.paths, asked_at=LATE_S, turned_at=1.0)
+    assert keepers(fleet).away == "modal"
+    note(fleet.paths, asked_at=LATE_S + 1.0)
+    assert keepers(fleet) == Keepers(installed=False, away="", trouble=STANDS_STILL)
 
 
 def test_a_guard_at_modal_with_the_key_of_another_account_keeps_nothing(fleet: Fleet) -> None:
@@ -154,6 +184,14 @@ def test_a_guard_at_modal_with_the_key_of_another_account_keeps_nothing(fleet: F
     with pytest.raises(UserError) as refused:
         left(fleet, offer("lambda"))
     assert "gpu guard deploy --on modal" in refused.value.hint
+
+
+def test_a_listing_tells_of_trouble_with_the_guard_at_modal_where_that_is_needed() -> None:
+    hands = Keepers(installed=True, away="modal", trouble="it hears nothing")
+    at_lambda = deployment(provider="lambda", kind=Kind.VM, link=Link.SSH)
+    assert _trouble([deployment(), at_lambda], hands) == ("it hears nothing",)
+    assert _trouble([deployment()], hands) == ()
+    assert _trouble([at_lambda], NO_KEEPERS) == ()
 
 
 @pytest.mark.parametrize("where", ["flag", "variable", "recipe", "file", "nowhere"])
@@ -212,6 +250,12 @@ def test_the_guard_away_from_here_is_a_hand_on_idleness_deadline_and_budget_of_i
     assert {stop.kind for stop in stops if stop.by == "modal" and stop.armed} == {"idle", "deadline", "budget"}
     assert {stop.by for stop in stops if stop.installed} == {"guard"}
     assert {stop.by for stop in stops_of(deployment(), guard_lives=True, keepers=hands)} == {"supervisor", "guard"}
+
+
+def test_the_guard_away_from_here_is_no_hand_on_idleness_while_it_hears_nothing() -> None:
+    watched = deployment(provider="lambda", kind=Kind.VM, link=Link.SSH)
+    stops = stops_of(watched, guard_lives=True, keepers=Keepers(installed=False, away="modal", trouble="unheard"))
+    assert {stop.kind: stop.armed for stop in stops if stop.by == "modal"} == {"idle": False, "deadline": True}
 
 
 def test_the_guard_away_from_here_cannot_tell_that_what_is_public_is_idle() -> None:

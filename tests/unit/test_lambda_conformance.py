@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from emulators.lambda_cloud import LambdaEmulator
@@ -19,21 +18,31 @@ WHAT_RUNS = f"echo '{UP_LINE}'; echo $$ > main.pid; exec sleep 600"
 class TestLambda(ProviderConformance):
     timeout_s = 30.0
 
-    @pytest.fixture
-    def cloud(self) -> Iterator[LambdaEmulator]:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def cloud(cls) -> Iterator[LambdaEmulator]:
         with LambdaEmulator(engine="stub", boot_s=0.0) as emulator:
             yield emulator
 
-    @pytest.fixture
-    def provider(self, cloud: LambdaEmulator, tmp_path: Path) -> LambdaProvider:
-        return provider_at(cloud, tmp_path)
+    @pytest.fixture(scope="class")
+    @classmethod
+    def provider(cls, cloud: LambdaEmulator, tmp_path_factory: pytest.TempPathFactory) -> LambdaProvider:
+        return provider_at(cloud, tmp_path_factory.mktemp("provider"))
 
-    @pytest.fixture
-    def request_for(self, provider: LambdaProvider) -> RequestFor:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def request_for(cls, provider: LambdaProvider) -> RequestFor:
         def build(name: str) -> LaunchRequest:
             return request_of(offer_of(provider), name, entrypoint=("sh",), command=("-c", WHAT_RUNS))
 
         return build
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def running(cls, provider: LambdaProvider, request_for: RequestFor) -> Iterator[Resource]:
+        """To set a machine up takes most of the time."""
+        with cls.launching(provider, request_for) as launch:
+            yield launch()
 
     @pytest.fixture
     def crash(self, cloud: LambdaEmulator) -> Crash:

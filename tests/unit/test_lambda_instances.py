@@ -37,7 +37,7 @@ def instance(**changes: Any) -> dict[str, Any]:
 
 
 def test_an_instance_is_a_resource_with_its_price_its_labels_and_its_time() -> None:
-    found = resource(instance(), SET_UP, "running", NOW)
+    found = resource(instance(), SET_UP, "", NOW)
     assert (found.provider, found.resource_id, found.name) == ("lambda", "0920582c7ff041399e34823a0be62549", "gpu-a")
     assert (found.price_usd_per_hour, found.region, found.endpoint) == (4.29, "us-east-1", "http://127.0.0.1:8000")
     assert (found.created_at, found.labels) == (ORDERED, {"recipe": "llama"})
@@ -46,37 +46,36 @@ def test_an_instance_is_a_resource_with_its_price_its_labels_and_its_time() -> N
 
 def test_what_lambda_leaves_out_leaves_the_rest() -> None:
     bare = instance(ip=None, region=None, instance_type=None, tags=None)
-    found = resource(bare, None, None, NOW)
+    found = resource(bare, None, "", NOW)
     assert (found.price_usd_per_hour, found.region, found.endpoint, found.labels) == (0.0, "", "", {})
     assert found.created_at == NOW
 
 
 def test_an_instance_without_its_id_is_no_answer() -> None:
     with pytest.raises(ProviderUnavailable):
-        resource(instance(id=None), SET_UP, None, NOW)
+        resource(instance(id=None), SET_UP, "", NOW)
 
 
 @pytest.mark.parametrize(
-    ("status", "machine", "container", "expected"),
+    ("status", "machine", "container_end", "expected"),
     [
-        ("booting", MACHINE, None, (STARTING, "booting")),
-        ("active", MACHINE, None, (STARTING, "being set up")),
-        ("migrating", MACHINE, None, (STARTING, "being set up")),
-        ("unhealthy", MACHINE, None, (BROKEN, "unhealthy before it was set up")),
-        ("active", SET_UP, "running", (RUNNING, "active")),
-        ("active", SET_UP, None, (RUNNING, "active")),
-        ("booting", SET_UP, "running", (RUNNING, "booting")),
-        ("unhealthy", SET_UP, "running", (RUNNING, "unhealthy")),
+        ("booting", MACHINE, "", (STARTING, "booting")),
+        ("active", MACHINE, "", (STARTING, "being set up")),
+        ("migrating", MACHINE, "", (STARTING, "being set up")),
+        ("unhealthy", MACHINE, "", (BROKEN, "unhealthy before it was set up")),
+        ("active", SET_UP, "", (RUNNING, "active")),
+        ("booting", SET_UP, "", (RUNNING, "booting")),
+        ("unhealthy", SET_UP, "", (RUNNING, "unhealthy")),
         ("active", SET_UP, "exited (3)", (BROKEN, "its container is exited (3)")),
         ("unhealthy", SET_UP, "missing", (BROKEN, "its container is missing")),
-        ("booting", None, None, (STARTING, "booting")),
-        ("active", None, None, (RUNNING, "active")),
+        ("booting", None, "", (STARTING, "booting")),
+        ("active", None, "", (RUNNING, "active")),
     ],
 )
 def test_lambda_and_the_machine_together_tell_the_state(
-    status: str, machine: Machine | None, container: str | None, expected: tuple[ResourceState, str]
+    status: str, machine: Machine | None, container_end: str, expected: tuple[ResourceState, str]
 ) -> None:
-    assert state(status, machine, container) == expected
+    assert state(status, machine, container_end) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpu_providers.base import Secret, SshLogin
-from gpu_providers.errors import HostFailed, InvalidRequest
+from gpu_providers.errors import InvalidRequest, ProviderUnavailable
 from gpu_providers.lambda_cloud.machines import Machine, Machines
 
 NAME = "gpu-llama-1a2b3c4d"
@@ -63,19 +63,18 @@ def test_openssh_finds_the_one_pinned_key_under_the_machines_name(machines: Mach
     assert found.stdout.splitlines()[1:] == [f"{NAME} {HOST_KEY}"]
 
 
-def test_a_machine_is_found_by_its_instance(machines: Machines) -> None:
-    assert machines.of_instance("") is None
-    assert machines.of_instance("0920582c") is None
-    known = machines.update(NAME, instance_id="0920582c")
-    assert machines.of_instance("0920582c") == known == dataclasses.replace(MACHINE, instance_id="0920582c")
-
-
 def test_changes_made_at_once_are_all_kept(machines: Machines) -> None:
-    changes = [{"instance_id": "1"}, {"address": "192.0.2.7"}, {"met": True}, {"banner_at": 1.5}, {"ruleset_id": "r"}]
+    changes = [
+        {"instance_id": "1"},
+        {"address": "192.0.2.7"},
+        {"met": True},
+        {"refused_since": 1.5},
+        {"ruleset_id": "r"},
+    ]
     with ThreadPoolExecutor(len(changes)) as pool:
         list(pool.map(lambda change: machines.update(NAME, **change), changes))
     expected = dataclasses.replace(
-        MACHINE, instance_id="1", address="192.0.2.7", met=True, banner_at=1.5, ruleset_id="r"
+        MACHINE, instance_id="1", address="192.0.2.7", met=True, refused_since=1.5, ruleset_id="r"
     )
     assert machines.get(NAME) == expected
 
@@ -100,9 +99,9 @@ def test_whoever_still_sets_up_a_forgotten_machine_learns_it_and_brings_nothing_
     machines: Machines, tmp_path: Path
 ) -> None:
     machines.forget(NAME)
-    with pytest.raises(HostFailed, match="nothing is known"):
+    with pytest.raises(ProviderUnavailable, match="nothing is known"):
         machines.update(NAME, met=True)
-    with pytest.raises(HostFailed, match="nothing is known"):
+    with pytest.raises(ProviderUnavailable, match="nothing is known"):
         machines.pin(NAME, HOST_KEY)
     assert files(tmp_path) == []
 
@@ -120,7 +119,6 @@ def test_a_name_that_none_of_ours_has_reaches_no_file(name: str, machines: Machi
 def test_what_cannot_be_read_is_not_known(text: str, machines: Machines) -> None:
     (machines.known_hosts(NAME).parent / "machine.json").write_text(text)
     assert machines.get(NAME) is None
-    assert machines.of_instance("0920582c") is None
     machines.forget(NAME)
 
 

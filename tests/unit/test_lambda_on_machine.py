@@ -236,10 +236,10 @@ def test_no_wish_for_a_release_of_cuda_is_met_by_any_driver() -> None:
 
 
 def test_docker_is_told_to_leave_cgroups_to_itself_and_keeps_its_other_settings(script: ModuleType, vm: Vm) -> None:
-    (vm.home / "daemon.json").write_text('{"runtimes": {"nvidia": {}}, "exec-opts": ["native.cgroupdriver=systemd"]}')
+    vm.has_settings('{"runtimes": {"nvidia": {}}, "exec-opts": ["native.cgroupdriver=systemd"]}')
     vm.answers("docker info", "echo systemd; exit 0")
     assert ended(script)["stage"] == "up"
-    found = json.loads((vm.home / "daemon.json").read_text())
+    found = json.loads(vm.daemon_json.read_text())
     assert found == {"runtimes": {"nvidia": {}}, "exec-opts": ["native.cgroupdriver=cgroupfs"]}
     assert vm.calls("systemctl") == ["systemctl restart docker"]
 
@@ -247,10 +247,10 @@ def test_docker_is_told_to_leave_cgroups_to_itself_and_keeps_its_other_settings(
 @pytest.mark.parametrize("settings", [None, "", "{", "[]"])
 def test_settings_that_are_missing_or_broken_are_made_anew(script: ModuleType, vm: Vm, settings: str | None) -> None:
     if settings is not None:
-        (vm.home / "daemon.json").write_text(settings)
+        vm.has_settings(settings)
     vm.answers("docker info", "echo systemd; exit 0")
     ended(script)
-    assert json.loads((vm.home / "daemon.json").read_text()) == {"exec-opts": ["native.cgroupdriver=cgroupfs"]}
+    assert json.loads(vm.daemon_json.read_text()) == {"exec-opts": ["native.cgroupdriver=cgroupfs"]}
 
 
 def test_settings_that_cannot_be_written_leave_docker_as_it_is(script: ModuleType, vm: Vm) -> None:
@@ -406,14 +406,6 @@ def test_what_has_come_to_its_end_is_not_begun_again(script: ModuleType, vm: Vm)
     first = until_over(script)
     vm.answers("uname", "")
     assert start(script) == first
-
-
-def test_a_parcel_that_was_cut_off_on_its_way_is_not_begun_with(script: ModuleType) -> None:
-    cut = json.dumps(PARCEL)[:-9].encode()
-    process = start(script, wait=False)
-    assert process.communicate(cut) == (b"", None)
-    assert process.returncode != 0
-    assert told(script) == {"at_work": False}
 
 
 def test_it_runs_on_python_39() -> None:

@@ -51,7 +51,7 @@ def test_nobody_sees_what_is_in_it_by_accident() -> None:
     assert "sesame" not in f"{parcel_of(REQUEST, REQUEST.secret_env)!r}"
 
 
-@pytest.mark.parametrize("value", ["a\nb", "a\r", "\0", "x" * 65_536])
+@pytest.mark.parametrize("value", ["a\nb", "a\r", "\0", "a\udcff", "x" * 65_536])
 def test_values_that_docker_cannot_read_from_a_file_are_refused_without_being_told(value: str) -> None:
     with pytest.raises(InvalidRequest, match="the environment variable TOKEN ") as refused:
         parcel_of(REQUEST, {"TOKEN": Secret(value)})

@@ -218,7 +218,7 @@ def test_after_a_lost_answer_the_machine_is_found_and_can_be_set_up(
     assert known(machines).instance_id == ""
     found = provider.find(NAME)
     assert found is not None
-    assert machines.of_instance(found.resource_id) == known(machines)
+    assert known(machines).instance_id == found.resource_id
     assert parcel_of(machines)["env"]["VLLM_API_KEY"] == "sk-of-the-engine"
 
 
@@ -402,10 +402,9 @@ def test_a_machine_that_was_launched_elsewhere_can_be_told_and_ended_and_not_set
     made = provider.launch(request_of(offer))
     elsewhere = provider_at(cloud, tmp_path / "elsewhere")
     assert elsewhere.describe(made.resource_id).name == NAME
-    with pytest.raises(HostFailed, match="nothing is known here"):
-        elsewhere.boot(made.resource_id)
-    with pytest.raises(ProviderUnavailable, match="nothing is known here"):
-        list(elsewhere.logs(made.resource_id))
+    for ask in (elsewhere.boot, lambda each: list(elsewhere.logs(each))):  # no failure: it may well come up
+        with pytest.raises(ProviderUnavailable, match="nothing is known here"):
+            ask(made.resource_id)
     elsewhere.terminate(made.resource_id)
     assert [*cloud.instances] == []
 

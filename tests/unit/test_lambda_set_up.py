@@ -12,7 +12,7 @@ from lambda_vm import NAME, LaunchedVm
 from gpu_providers.base import Boot, Secret
 from gpu_providers.errors import CommandCrashed, HostFailed, InvalidRequest, ProviderError, RateLimited
 from gpu_providers.lambda_cloud import on_machine
-from gpu_providers.lambda_cloud.set_up import KEY_PATIENCE_S, boot, container_state
+from gpu_providers.lambda_cloud.set_up import KEY_PATIENCE_S, boot, container_end
 
 pytestmark = pytest.mark.skipif(not HAS_SSHD, reason="needs OpenSSH's server")
 ENDPOINT = "http://127.0.0.1:8000"
@@ -37,7 +37,7 @@ def public(tmp_path: Path) -> Iterator[LaunchedVm]:
 @pytest.fixture
 def runs(tmp_path: Path) -> Iterator[LaunchedVm]:
     """It was set up."""
-    launched = LaunchedVm(tmp_path, met=True, banner_at=1.0, service_url=ENDPOINT)
+    launched = LaunchedVm(tmp_path, met=True, refused_since=1.0, service_url=ENDPOINT)
     launched.vm.has_container()
     with launched.sshd:
         yield launched
@@ -96,6 +96,12 @@ def test_a_machine_with_nobody_at_work_is_handed_its_work_again(there: LaunchedV
     assert len(there.vm.calls("docker run -d")) == 1
 
 
+def test_so_is_one_whose_crash_has_left_half_a_status(there: LaunchedVm) -> None:
+    report(there, stage="pull", detail="pulling the image: 1 of 9 layers")
+    (there.vm.home / ".gpu-machine" / "status.json").write_text("")
+    assert there.boot() == Boot(running=False, detail="its set-up begins")
+
+
 def test_a_container_that_runs_is_found_by_whoever_did_not_get_to_know(there: LaunchedVm) -> None:
     report(there, stage="up", detail="", port=8000)
     there.machines.drop_parcel(NAME)
@@ -142,8 +148,15 @@ def test_a_key_that_is_refused_is_waited_for_but_not_for_ever(there: LaunchedVm)
     there.sshd.authorize()
     assert there.boot(now=1000.0) == Boot(running=False, detail="booting: its SSH server refuses our key yet")
     assert there.boot(now=1000.0 + KEY_PATIENCE_S - 1).running is False
-    with pytest.raises(HostFailed, match="still refuses our key, 3 minutes after"):
+    with pytest.raises(HostFailed, match="has refused our key for 3 minutes"):
         there.boot(now=1000.0 + KEY_PATIENCE_S)
+
+
+def test_a_key_that_was_taken_before_may_be_refused_for_as_long_again(there: LaunchedVm) -> None:
+    there.machines.update(NAME, met=True, refused_since=1000.0)
+    assert there.boot(now=1000.0 + KEY_PATIENCE_S).detail == "its set-up begins"
+    there.sshd.authorize()
+    assert there.boot(now=1000.0 + 2 * KEY_PATIENCE_S - 1).running is False
 
 
 def test_a_system_that_is_booting_up_is_waited_for_however_long(tmp_path: Path) -> None:
@@ -227,16 +240,23 @@ def test_a_private_machine_is_opened_to_nobody(there: LaunchedVm) -> None:
     there.boot(open_to=lambda address: pytest.fail(address))
 
 
-def test_the_state_of_a_container_is_told_in_dockers_words(runs: LaunchedVm) -> None:
-    told = {"running 0": "running", "exited 3": "exited (3)", "dead 137": "dead (137)", "paused 0": "paused"}
-    for docker, state in told.items():
+def test_how_a_container_has_ended_is_told_in_dockers_words(runs: LaunchedVm) -> None:
+    for docker, ended in {"exited 3": "exited (3)", "dead 137": "dead (137)"}.items():
         runs.vm.has_container(docker)
-        assert container_state(runs.machines, runs.machine) == state
+        assert container_end(runs.machines, runs.machine) == ended
+
+
+def test_nothing_but_dockers_words_for_an_end_is_taken_for_one(runs: LaunchedVm) -> None:
+    for odd in ("running 0", "paused 0", "removing 0", "", "exited", "exited early, says the login shell"):
+        runs.vm.has_container(odd)
+        assert container_end(runs.machines, runs.machine) == ""
+    runs.vm.has_container("the login shell exited 1\nexited 3")
+    assert container_end(runs.machines, runs.machine) == "exited (3)"
 
 
 def test_a_container_that_is_not_there_is_missing(runs: LaunchedVm) -> None:
     (runs.vm.home / "container").unlink()
-    assert container_state(runs.machines, runs.machine) == "missing"
+    assert container_end(runs.machines, runs.machine) == "missing"
     with pytest.raises(CommandCrashed, match="missing"):
         runs.boot()
 
@@ -249,19 +269,19 @@ def test_a_container_that_has_ended_is_a_command_that_has(runs: LaunchedVm) -> N
 
 def test_a_docker_that_does_not_answer_proves_nothing_about_the_container(runs: LaunchedVm) -> None:
     runs.vm.answers("docker inspect", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
-    assert container_state(runs.machines, runs.machine) is None
+    assert container_end(runs.machines, runs.machine) == ""
     assert runs.boot() == RUNS
 
 
 def test_nor_does_a_machine_that_does_not_answer(runs: LaunchedVm) -> None:
     runs.sshd.stop()
-    assert container_state(runs.machines, runs.machine) is None
+    assert container_end(runs.machines, runs.machine) == ""
     assert runs.boot() == RUNS
 
 
 def test_a_machine_that_runs_and_has_another_host_key_is_not_believed(runs: LaunchedVm) -> None:
     runs.machines.pin(NAME, make_key(runs.sshd.folder / "another"))
-    assert container_state(runs.machines, runs.machine) is None
+    assert container_end(runs.machines, runs.machine) == ""
     with pytest.raises(HostFailed, match="host key has changed"):
         runs.boot()
 
@@ -269,7 +289,7 @@ def test_a_machine_that_runs_and_has_another_host_key_is_not_believed(runs: Laun
 def test_a_machine_that_was_forgotten_meanwhile_gets_nothing(there: LaunchedVm) -> None:
     known = there.machine
     there.machines.forget(NAME)
-    assert container_state(there.machines, known) is None
+    assert container_end(there.machines, known) == ""
 
 
 def test_the_parcel_is_never_in_an_error(there: LaunchedVm) -> None:

@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from emulators.runpod import RunPodEmulator
@@ -19,21 +18,31 @@ WHAT_RUNS = f"echo '{UP_LINE}'; echo $$ > main.pid; exec sleep 600"
 class TestRunPod(ProviderConformance):
     timeout_s = 20.0
 
-    @pytest.fixture
-    def cloud(self) -> Iterator[RunPodEmulator]:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def cloud(cls) -> Iterator[RunPodEmulator]:
         with RunPodEmulator(engine="stub") as emulator:
             yield emulator
 
-    @pytest.fixture
-    def provider(self, cloud: RunPodEmulator, tmp_path: Path) -> RunPodProvider:
-        return provider_at(cloud, tmp_path)
+    @pytest.fixture(scope="class")
+    @classmethod
+    def provider(cls, cloud: RunPodEmulator, tmp_path_factory: pytest.TempPathFactory) -> RunPodProvider:
+        return provider_at(cloud, tmp_path_factory.mktemp("provider"))
 
-    @pytest.fixture
-    def request_for(self, provider: RunPodProvider) -> RequestFor:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def request_for(cls, provider: RunPodProvider) -> RequestFor:
         def build(name: str) -> LaunchRequest:
             return pod_request(offer_of(provider), name, entrypoint=("sh",), command=("-c", WHAT_RUNS))
 
         return build
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def running(cls, provider: RunPodProvider, request_for: RequestFor) -> Iterator[Resource]:
+        """To come up takes most of the time."""
+        with cls.launching(provider, request_for) as launch:
+            yield launch()
 
     @pytest.fixture
     def crash(self, cloud: RunPodEmulator) -> Crash:

@@ -95,10 +95,6 @@ def test_one_that_another_machine_launched_is_told(gpu: Gpu, home: Path, plugin:
     assert "error: the SSH key of tiny is not on this machine\nhint: " in ran.stderr
 
 
-def test_an_unknown_name_is_told(gpu: Gpu, plugin: Path) -> None:
-    assert gpu("ssh", "nobody", "--", "true").exit == Exit.NO_SUCH_DEPLOYMENT
-
-
 def test_without_the_program_it_is_told(gpu: Gpu, home: Path, sshd: Sshd) -> None:
     on_record(home)
     ran = gpu("ssh", "tiny", env={"PATH": os.devnull})

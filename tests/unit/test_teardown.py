@@ -287,3 +287,16 @@ def test_the_end_of_what_the_cloud_has_shown_is_believed_at_once(
     tear_down(fleet, fleet.store.get("gpu-tiny-1"), "gpu down")
     assert clock.now() == NOW + slow * cloud.poll_interval_s
     assert cloud.resources == {}
+
+
+def test_what_another_process_has_seen_go_is_not_waited_for(tmp_path: Path, clock: FakeClock) -> None:
+    fleet = make_fleet(tmp_path, Shy(clock), clock)
+    fleet.store.add(deployment(state=State.BOOTING, ready_at=None))
+
+    def end() -> None:
+        finish(fleet, fleet.store.get("gpu-tiny-1"))
+
+    clock.on_sleep = end
+    assert tear_down(fleet, fleet.store.get("gpu-tiny-1"), "gpu down").state is State.FAILED
+    assert clock.now() < NOW + Shy.list_lag_s / 2
+    fleet.store.close()

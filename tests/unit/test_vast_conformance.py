@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from emulators.vast import VastEmulator
@@ -19,21 +18,31 @@ WHAT_RUNS = f"echo '{UP_LINE}'; echo $$ > main.pid; exec sleep 600"
 class TestVast(ProviderConformance):
     timeout_s = 20.0
 
-    @pytest.fixture
-    def cloud(self) -> Iterator[VastEmulator]:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def cloud(cls) -> Iterator[VastEmulator]:
         with VastEmulator(engine="stub") as emulator:
             yield emulator
 
-    @pytest.fixture
-    def provider(self, cloud: VastEmulator, tmp_path: Path) -> VastProvider:
-        return provider_at(cloud, tmp_path)
+    @pytest.fixture(scope="class")
+    @classmethod
+    def provider(cls, cloud: VastEmulator, tmp_path_factory: pytest.TempPathFactory) -> VastProvider:
+        return provider_at(cloud, tmp_path_factory.mktemp("provider"))
 
-    @pytest.fixture
-    def request_for(self, provider: VastProvider) -> RequestFor:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def request_for(cls, provider: VastProvider) -> RequestFor:
         def build(name: str) -> LaunchRequest:
             return request_of(offer_of(provider), name, entrypoint=("sh",), command=("-c", WHAT_RUNS))
 
         return build
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def running(cls, provider: VastProvider, request_for: RequestFor) -> Iterator[Resource]:
+        """To come up takes most of the time."""
+        with cls.launching(provider, request_for) as launch:
+            yield launch()
 
     @pytest.fixture
     def crash(self, cloud: VastEmulator) -> Crash:

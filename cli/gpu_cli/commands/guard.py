@@ -11,7 +11,8 @@ from gpu_cli.exits import Exit
 from gpu_cli.ui.output import Result, Table, show
 
 if TYPE_CHECKING:  # imported where used, so that `gpu --help` stays fast
-    from gpu_cli.fleet.away import Away
+    from gpu_cli.fleet.away_record import Away, Seen
+    from gpu_cli.fleet.fleet import Fleet
     from gpu_cli.fleet.guard_unit import Installed
 
 PLACES = ("modal",)
@@ -27,31 +28,34 @@ guard_app = typer.Typer(
 def status(as_json: AsJson = False) -> None:
     """Say which guards there are, and what they guard."""
     from gpu_cli.commands.here import open_here
-    from gpu_cli.fleet.away import recorded
+    from gpu_cli.fleet.away_record import recorded
     from gpu_cli.fleet.guard_process import guard_lives, recorded_guard
     from gpu_cli.fleet.guard_unit import installed
-    from gpu_cli.fleet.keepers import keepers
+    from gpu_cli.fleet.services import service_manager
 
     with open_here() as fleet:
         running = guard_lives(fleet.paths)
         pid, version = recorded_guard(fleet.paths) if running else (0, "")
-        service, away, hands = installed(fleet), recorded(fleet.paths), keepers(fleet)
+        service, away = installed(fleet), recorded(fleet.paths)
+        hint = service_manager(fleet.environ).hint() if service else ""
+        away_document, away_words = _away_now(fleet, away) if away else (None, "no (gpu guard deploy --on modal)")
         guards = [deployment.name for deployment in fleet.store.live()]
     document = {
         "running": running,
         "pid": pid or None,
         "program_version": version or None,
         "service": _service_document(service),
-        "away": _away_document(away, current=hands.away != "") if away else None,
+        "away": away_document,
         "guards": guards,
     }
     rows = (
         ("on this machine", f"runs: pid {pid}, version {version}" if pid else "runs" if running else "does not run"),
         ("as a service", _service_in_words(service)),
-        ("away", _away_in_words(away, current=hands.away != "")),
+        ("away", away_words),
         ("guards", ", ".join(guards) or "nothing: nothing lives"),
     )
-    show(Result(document, table=Table(("GUARD", "STATE"), rows)), as_json=as_json)
+    messages = tuple(filter(None, [hint]))
+    show(Result(document, table=Table(("GUARD", "STATE"), rows), messages=messages), as_json=as_json)
 
 
 @guard_app.command()
@@ -93,14 +97,16 @@ def deploy(
     """
     from gpu_cli.commands.here import open_here
     from gpu_cli.fleet import away
+    from gpu_cli.fleet.away_record import seen
     from gpu_cli.ui.stages import progress_on_stderr
 
     if on not in PLACES:
         raise UserError(Exit.BAD_INPUT, "usage", f"--on: {on!r} is no place for a guard", hint="one of: modal")
     with open_here() as fleet, progress_on_stderr() as progress:
         deployed = away.deploy(fleet, progress)
+        document = _away_document(deployed, seen(fleet.paths), current=True)
     message = f"a guard is at {deployed.on.capitalize()}; after a change of the key: gpu guard deploy again"
-    show(Result({"away": _away_document(deployed, current=True)}, messages=(message,)), as_json=as_json)
+    show(Result({"away": document}, messages=(message,)), as_json=as_json)
 
 
 @guard_app.command()
@@ -118,28 +124,61 @@ def undeploy(as_json: AsJson = False) -> None:
 def _service_document(service: "Installed | None") -> Mapping[str, object] | None:
     if service is None:
         return None
-    return {"path": str(service.path), "active": service.active, "current": service.current}
+    return {
+        "path": str(service.path),
+        "active": service.active,
+        "enabled": service.enabled,
+        "current": service.current,
+    }
 
 
 def _service_in_words(service: "Installed | None") -> str:
     if service is None:
         return "no (gpu guard install)"
+    again = f"(gpu guard install): {service.path}"
     if not service.active:
-        return f"installed, and does not run (gpu guard install): {service.path}"
-    stale = "" if service.current else ", without some of the keys that are set here (gpu guard install)"
-    return f"runs{stale}: {service.path}"
+        return f"installed, and does not run {again}"
+    if not service.enabled:
+        return f"runs, but is disabled, and no reboot brings it back {again}"
+    if not service.current:
+        return f"runs, without some of the keys that are set here {again}"
+    return f"runs: {service.path}"
 
 
-def _away_document(away: "Away", *, current: bool) -> Mapping[str, object]:
+def _away_now(fleet: "Fleet", away: "Away") -> tuple[Mapping[str, object], str]:
+    """As Modal tells it at this moment, for scripts and for people."""
+    from gpu_cli.fleet.away import look
+    from gpu_cli.fleet.away_record import seen
+    from gpu_cli.fleet.keepers import is_of_this_account
+
+    trouble = ""
+    try:
+        look(fleet)
+    except UserError as error:
+        trouble = error.message
+    current, sight = is_of_this_account(fleet, away), seen(fleet.paths)
+    return _away_document(away, sight, current=current), _away_in_words(away, sight, trouble, current=current)
+
+
+def _away_document(away: "Away", sight: "Seen", *, current: bool) -> Mapping[str, object]:
     from gpu_cli.commands.documents import iso
 
-    return {"on": away.on, "deployed_at": iso(away.deployed_at), "current": current}
+    return {
+        "on": away.on,
+        "deployed_at": iso(away.deployed_at),
+        "current": current,
+        "at_work": sight.at_work,
+        "asked_at": iso(sight.asked_at or None),
+        "problem": sight.problem,
+    }
 
 
-def _away_in_words(away: "Away | None", *, current: bool) -> str:
+def _away_in_words(away: "Away", sight: "Seen", trouble: str, *, current: bool) -> str:
     from gpu_cli.commands.stories import at_in_words
 
-    if away is None:
-        return "no (gpu guard deploy --on modal)"
-    stale = "" if current else ", with another account's key than this shell has (gpu guard deploy)"
-    return f"at {away.on.capitalize()} since {at_in_words(away.deployed_at)}{stale}"
+    unless_well = (
+        "" if current else "with another account's key than this shell has (gpu guard deploy)",
+        trouble and f"as far as is known: {trouble}",
+        sight.problem,
+    )
+    return "; ".join((f"at {away.on.capitalize()} since {at_in_words(away.deployed_at)}", *filter(None, unless_well)))

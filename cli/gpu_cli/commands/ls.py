@@ -10,6 +10,7 @@ from gpu_cli.ui.output import Result, Table, show
 
 if TYPE_CHECKING:
     from gpu_cli.fleet.deployment import Deployment
+    from gpu_cli.fleet.keepers import Keepers
     from gpu_cli.fleet.stops import Stop
 
 RECENT_S = 24 * 3600.0
@@ -23,23 +24,31 @@ def ls(
     from gpu_cli.commands.documents import deployment_document
     from gpu_cli.commands.here import open_here
     from gpu_cli.fleet.guard_process import guard_lives
-    from gpu_cli.fleet.keepers import keepers
+    from gpu_cli.fleet.keepers import NO_KEEPERS, keepers
     from gpu_cli.fleet.reconcile import settle
     from gpu_cli.fleet.stops import stops_of
 
     with open_here() as fleet:
         live = settle(fleet)
-        now, guarded, kept = fleet.clock.now(), guard_lives(fleet.paths), keepers(fleet)
+        now, guarded, kept = fleet.clock.now(), guard_lives(fleet.paths), keepers(fleet) if live else NO_KEEPERS
         ended = fleet.store.ended(since=0.0 if everything else now - RECENT_S)
     shown = (*live, *(ended if everything else _without_passed_over(live, ended)))
     stops = [stops_of(deployment, guard_lives=guarded, keepers=kept) for deployment in shown]
     documents = [deployment_document(one, its_stops, now) for one, its_stops in zip(shown, stops, strict=True)]
-    messages = () if shown else ("nothing is running",)
+    messages = _trouble(live, kept) if shown else ("nothing is running",)
     table = Table(
         ("NAME", "STATE", "WHERE", "$/H", "SPENT", "IDLE", "ENDS", "BASE_URL"),
         tuple(_row(one, its_stops, now) for one, its_stops in zip(shown, stops, strict=True)),
     )
     show(Result({"deployments": documents}, table=table if shown else None, messages=messages), as_json=as_json)
+
+
+def _trouble(live: "Sequence[Deployment]", kept: "Keepers") -> tuple[str, ...]:
+    """Of the guard away from here, where it is needed."""
+    from gpu_cli.fleet.away_record import CLOUD
+
+    needed = any(one.provider == CLOUD for one in live)
+    return (kept.trouble,) if needed and kept.trouble else ()
 
 
 def _without_passed_over(live: "Sequence[Deployment]", ended: "Sequence[Deployment]") -> "list[Deployment]":

@@ -35,7 +35,7 @@ MaxPrice = Annotated[str | None, typer.Option("--max-price", help="Pay at most s
 StartDeadline = Annotated[str | None, typer.Option("--start-deadline", help="Give up if not healthy after so long.")]
 
 BootDeadline = Annotated[
-    str | None, typer.Option("--boot-deadline", help="Give up on a host without progress for so long (20m).")
+    str | None, typer.Option("--boot-deadline", help="Give up on a host without progress for so long (30m).")
 ]
 Region = Annotated[str | None, typer.Option("--region", help="Only where the region's name has this.")]
 Spot = Annotated[bool, typer.Option("--spot", help="Also what the cloud may take back at any time.")]

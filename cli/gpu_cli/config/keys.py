@@ -73,7 +73,7 @@ START_DEADLINE = _duration(
 BOOT_DEADLINE = _duration(
     "boot_deadline",
     "--boot-deadline",
-    20 * 60,
+    30 * 60,
     lambda recipe: recipe.limits.boot_deadline_s,
     "give up on a host that shows no progress for this long",
 )

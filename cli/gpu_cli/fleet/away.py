@@ -4,24 +4,21 @@ What runs there is `templates/away_guard.py`, every five minutes, with the user'
 The guard on this machine tells it by heartbeats, in a Dict, what is in use.
 """
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from importlib.machinery import SourceFileLoader
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.away_modal import modal_client
+from gpu_cli.fleet.away_record import CLOUD, EVERY_MINUTES, Away, Seen, forget, note, record, seen
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.paths import Paths, shipped
-from gpu_cli.state_files import kept_in
 from gpu_cli.ui.progress import Progress
 from gpu_providers.base import Link, Secret
 
@@ -30,35 +27,12 @@ if TYPE_CHECKING:
 
 NAME = "gpu-guard"
 """Of the app, its Secret and its Dict at Modal."""
-CLOUD = "lambda"
-"""Whose machines it ends: nothing on them can, and no limit of the cloud's own does."""
-EVERY_MINUTES = 5
+TURNED_AT = "turned_at"
+"""In the Dict, beside the heartbeats: when it last ended a turn."""
 PYTHON = "3.12"
 TURN_S = 240
 """One turn ends before the next."""
-HANDED_OVER = (
-    f"Modal gets your API key for Lambda, which may do everything there: as the Secret {NAME} of your workspace"
-)
-
-
-@dataclass(frozen=True)
-class Away:
-    """A guard that runs elsewhere."""
-
-    on: str
-    """`modal`."""
-    deployed_at: float
-    """Seconds since the epoch, UTC."""
-    account: str
-    """Whose instances it ends, as `Provider.account` tells it."""
-
-
-def recorded(paths: Paths) -> Away | None:
-    """The one that this side has deployed; None also when the record cannot be read."""
-    try:
-        return Away(**json.loads(_record(paths).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
+HANDED_OVER = f"Modal gets your API key for Lambda, which may do everything there, as the Secret {NAME}"
 
 
 def deploy(fleet: Fleet, progress: Progress) -> Away:
@@ -79,8 +53,9 @@ def deploy(fleet: Fleet, progress: Progress) -> Away:
             progress.detail("its first turn")
             for line in _first_turn(function):
                 progress.note(f"at Modal: {line}")
-            away = Away("modal", fleet.clock.now(), fingerprint(key))
-            _write(fleet.paths, away)
+            now = fleet.clock.now()
+            away = Away("modal", now, fingerprint(key))
+            record(fleet.paths, away, Seen(asked_at=now, turned_at=now))
     return away
 
 
@@ -88,27 +63,66 @@ def undeploy(fleet: Fleet) -> bool:
     """Remove it, the key and the heartbeats from Modal. False when there was no such app. Raises UserError."""
     with modal_client() as client:
         existed = _remove(client)
-    _record(fleet.paths).unlink(missing_ok=True)
+    forget(fleet.paths)
     return existed
 
 
 def beat(fleet: Fleet, live: Sequence[Deployment]) -> None:
-    """Tell it which of these are in use, as far as they can be used through the guard of this machine only.
+    """Tell it which of these are in use, as far as they can be used through the guard of this machine only, and note
+    whether it is at work. Modal is asked for nothing where none of these is at its cloud.
 
     Nothing is told of what another machine of the user's has launched: that one knows. Raises UserError.
     """
-    now = fleet.clock.now()
-    beats = {one.resource_name: {"beat_at": now, "active_at": one.active_at} for one in live if _is_ours(fleet, one)}
-    if beats:
-        with modal_client() as client:
-            import modal
+    watched = [one for one in live if one.provider == CLOUD]
+    if not watched:
+        return
+    now, before = fleet.clock.now(), seen(fleet.paths)
+    beats = {one.resource_name: _beat(one, now, before.behind_s) for one in watched if _is_ours(fleet, one)}
+    with modal_client() as client:
+        turned_at = _told(client, beats)
+    behind_s = before.behind_s if turned_at == before.turned_at else max(0.0, turned_at - now)
+    note(fleet.paths, asked_at=now, turned_at=turned_at, behind_s=behind_s, trouble="")
 
-            modal.Dict.from_name(NAME, client=client).update(beats)
+
+def _beat(deployment: Deployment, now: float, behind_s: float) -> Mapping[str, float | None]:
+    """By Modal's clock: what is in use must not look idle there because the clock here has stood still in its sleep."""
+    active_at = None if deployment.active_at is None else deployment.active_at + behind_s
+    return {"beat_at": now + behind_s, "active_at": active_at}
+
+
+def look(fleet: Fleet) -> None:
+    """Ask Modal whether it is there and at work, and note that. Raises UserError."""
+    with modal_client() as client:
+        turned_at = _told(client, {}) if _exists(client) else 0.0
+    note(fleet.paths, asked_at=fleet.clock.now(), turned_at=turned_at)
+
+
+def _told(client: "Client", beats: Mapping[str, object]) -> float:
+    """Leave it this; when it ended its last turn, 0 where nothing of it is there. Raises Modal's errors."""
+    import modal
+
+    shared = modal.Dict.from_name(NAME, client=client)
+    try:
+        if beats:
+            shared.update(beats)
+        turned_at: float = shared.get(TURNED_AT, 0.0)
+    except modal.exception.NotFoundError:
+        return 0.0
+    return turned_at
+
+
+def _exists(client: "Client") -> bool:
+    import modal
+
+    try:
+        modal.App.lookup(NAME, client=client)
+    except modal.exception.NotFoundError:
+        return False
+    return True
 
 
 def _is_ours(fleet: Fleet, deployment: Deployment) -> bool:
-    behind_us = deployment.provider == CLOUD and deployment.link is Link.SSH
-    return behind_us and fleet.keys.read(deployment.resource_name) is not None
+    return deployment.link is Link.SSH and fleet.keys.read(deployment.resource_name) is not None
 
 
 def _key(environ: Mapping[str, str]) -> Secret:
@@ -131,7 +145,7 @@ def _environment(key: Secret, environ: Mapping[str, str]) -> dict[str, str]:
 @contextmanager
 def _whole_or_not_at_all(client: "Client", paths: Paths, progress: Progress) -> Iterator[None]:
     """What does not work protects nobody, and must not keep a key at Modal nor a record here."""
-    _record(paths).unlink(missing_ok=True)
+    forget(paths)
     try:
         yield
     except BaseException:
@@ -220,25 +234,8 @@ def _remove(client: "Client") -> bool:
     """Whether there was an app. Raises Modal's errors."""
     import modal
 
-    existed = True
-    try:
+    if existed := _exists(client):
         modal.App.lookup(NAME, client=client).stop(client=client)
-    except modal.exception.NotFoundError:
-        existed = False
     modal.Secret.objects.delete(NAME, allow_missing=True, client=client)
     modal.Dict.objects.delete(NAME, allow_missing=True, client=client)
     return existed
-
-
-def _record(paths: Paths) -> Path:
-    return paths.state / "away.json"
-
-
-def _write(paths: Paths, away: Away) -> None:
-    """0600: it names an account."""
-    path = _record(paths)
-    with kept_in(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(away), file)

@@ -2,15 +2,17 @@
 
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from threading import Thread
 
 from gpu_cli.errors import UserError
-from gpu_cli.fleet.away import beat, recorded
+from gpu_cli.fleet.away_record import note, recorded, seen
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.ui.output import print_message
 
 EVERY_S = 60.0
+UNHEARD = "the guard at Modal hears nothing from here, and may end what is in use"
 
 
 class Heartbeats:
@@ -35,14 +37,23 @@ class Heartbeats:
     def _tell(self, live: Sequence[Deployment]) -> None:
         problem = self._problem(live)
         if problem and not self._in_trouble:
-            print_message(f"the guard at Modal hears nothing, and may take what runs for idle: {problem}")
+            print_message(problem)
         self._in_trouble = bool(problem)
 
     def _problem(self, live: Sequence[Deployment]) -> str:
+        from gpu_cli.fleet.away import beat  # it is for few, and `gpu up` waits for the guard's start
+
         try:
             beat(self._fleet, live)
         except UserError as error:
-            return error.message
-        except Exception:  # noqa: BLE001 - whatever Modal's client does, the guard goes on; the log has the traceback
-            return traceback.format_exc()
-        return ""
+            return self._noted(error.message)
+        except Exception as error:  # noqa: BLE001 - whatever Modal's client does, the guard goes on; the log has it all
+            return f"{self._noted(type(error).__name__)}\n{traceback.format_exc()}"
+        return seen(self._fleet.paths).problem
+
+    def _noted(self, why: str) -> str:
+        """For `gpu ls`: nobody reads logs."""
+        trouble = f"{UNHEARD}: {why}"
+        with suppress(UserError):
+            note(self._fleet.paths, trouble=trouble)
+        return trouble

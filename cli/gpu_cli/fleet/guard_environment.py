@@ -50,6 +50,15 @@ class KeptEnvironment(PrivateFiles):
         self.forget(self.file.name)
 
 
+def read_environment(file: Path) -> Mapping[str, str]:
+    """What such a file holds; nothing where it cannot be read."""
+    try:
+        kept = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(value) for name, value in kept.items()} if isinstance(kept, dict) else {}
+
+
 def _needed(environ: Mapping[str, str]) -> dict[str, str]:
     reach = reach_of(environ)
     needed = {name: value for name, value in environ.items() if name in reach or _is_needed(name)}
@@ -60,12 +69,3 @@ def _needed(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _is_needed(name: str) -> bool:
     return name in _PLACES or name.upper() in _NETWORK or name.startswith(_WEIGHTS)
-
-
-def read_environment(file: Path) -> Mapping[str, str]:
-    """What such a file holds; nothing where it cannot be read."""
-    try:
-        kept = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return {str(name): str(value) for name, value in kept.items()} if isinstance(kept, dict) else {}

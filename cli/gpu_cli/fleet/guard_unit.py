@@ -1,19 +1,20 @@
 """The guard of this machine as a service of the user's.
 
-As a service it comes back after a crash, a logout and a reboot; what only a command has started does not.
+As a service it comes back after a crash, and with the next login; what only a command has started does not.
 """
 
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_process import ensure_guard, guard_log_path, reach_of
-from gpu_cli.fleet.guard_service import SERVICE_MODULE, KeptEnvironment, service_lock_path
+from gpu_cli.fleet.guard_environment import KeptEnvironment, reach_of
+from gpu_cli.fleet.guard_process import ensure_guard, guard_log_path
+from gpu_cli.fleet.guard_service import SERVICE_MODULE, service_lock_path
 from gpu_cli.fleet.services import NAME, ServiceManager, service_manager
 from gpu_cli.locks import is_held
 from gpu_cli.write_file import write_text
@@ -30,23 +31,26 @@ class Installed:
     """The file that defines it."""
     active: bool
     """It runs."""
+    enabled: bool
+    """It comes back after a reboot: nobody has disabled it since."""
     current: bool
     """It has all by which this command reaches clouds, keys as they are now."""
 
 
 def installed(fleet: Fleet) -> Installed | None:
     """The service; None when there is none for this state folder."""
-    path, kept = service_manager(fleet.environ).path, KeptEnvironment(fleet.paths)
-    if not (path.exists() and kept.file.exists()):
+    manager, kept = service_manager(fleet.environ), KeptEnvironment(fleet.paths)
+    if not manager.defines(str(kept.file)):
         return None
+    active = is_held(service_lock_path(fleet.paths))
     current = reach_of(fleet.environ).items() <= kept.read().items()
-    return Installed(path, is_held(service_lock_path(fleet.paths)), current)
+    return Installed(manager.path, active, manager.enabled, current)
 
 
 def is_installed(fleet: Fleet) -> bool:
     """Whether the service can be counted on for all that this command launches."""
     service = installed(fleet)
-    return service is not None and service.active and service.current
+    return service is not None and service.active and service.enabled and service.current
 
 
 def install(fleet: Fleet) -> Sequence[str]:
@@ -83,11 +87,11 @@ def uninstall(fleet: Fleet) -> bool:
     """
     if installed(fleet) is None:
         return False
-    manager = service_manager(fleet.environ)
+    manager, reach = service_manager(fleet.environ), reach_of(KeptEnvironment(fleet.paths).read())
     manager.stop()
     _remove(fleet, manager)
     if fleet.store.live():
-        ensure_guard(fleet)
+        ensure_guard(replace(fleet, environ={**reach, **fleet.environ}))  # it may live where only the service reached
     manager.look()
     return True
 

@@ -1,13 +1,12 @@
 """Who ends what cannot end itself once this machine sleeps or is off, and what has to be said where nobody does."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet.away import CLOUD, recorded
+from gpu_cli.fleet.away_record import CLOUD, Away, recorded, seen
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_unit import is_installed
 from gpu_cli.ui.progress import Progress
@@ -29,9 +28,11 @@ class Keepers:
     """The hands of this user that hold beyond the guard that a command starts."""
 
     installed: bool
-    """The guard of this machine is a service: it comes back after a crash, a logout and a reboot."""
+    """The guard of this machine is a service: it comes back after a crash, and with the next login."""
     away: str
     """Where a guard is that does not need this machine (`modal`); empty for nowhere."""
+    trouble: str = ""
+    """That it is not at work, or does not hear from here what is in use; empty when all is well."""
 
     def watched_away(self, provider: str) -> bool:
         """Whether that guard ends what has to end at this cloud."""
@@ -46,17 +47,19 @@ NO_KEEPERS = Keepers(installed=False, away="")
 
 
 def keepers(fleet: Fleet) -> Keepers:
-    """Those that reach what this command reaches."""
-    return Keepers(is_installed(fleet), _away(fleet))
+    """Those that reach what this command reaches, and were at work when they were last seen."""
+    away, sight, is_service = recorded(fleet.paths), seen(fleet.paths), is_installed(fleet)
+    if away is None or not is_of_this_account(fleet, away):
+        return Keepers(is_service, away="")
+    return Keepers(is_service, away.on if sight.at_work else "", sight.problem)
 
 
-def _away(fleet: Fleet) -> str:
-    """Nowhere, when it has the key of another account than this command."""
-    away = recorded(fleet.paths)
-    with suppress(ProviderError):
-        if away and fleet.provider(CLOUD).account() == away.account:
-            return away.on
-    return ""
+def is_of_this_account(fleet: Fleet, away: Away) -> bool:
+    """Whether it has a key of the account that this command uses."""
+    try:
+        return fleet.provider(CLOUD).account() == away.account
+    except ProviderError:
+        return False
 
 
 def check_kept(
@@ -69,7 +72,7 @@ def check_kept(
     """
     if wanted.ttl_said or wanted.yes:
         return candidates
-    hands = keepers(fleet)
+    hands = _keepers_now(fleet, candidates, progress)
 
     def is_kept(offer: Offer) -> bool:
         return hands.keep(offer.provider) or _ends_itself(fleet, wanted.recipe, offer)
@@ -78,16 +81,29 @@ def check_kept(
     left_out = dict.fromkeys(one.offer.provider for one in candidates if one not in kept)
     if not left_out:
         return candidates
-    why = (
-        f"machines of {' and '.join(left_out)} cannot end themselves: only the guard on this machine would, and while "
-        "this machine sleeps or is off they bill on"
-    )
-    away = ", or gpu guard deploy --on modal" if CLOUD in left_out else ""
-    hint = f"say how long it may live (--ttl 4h), take the risk (--yes), or have it watched: gpu guard install{away}"
+    clouds = " and ".join(left_out)
+    why = f"machines of {clouds} cannot end themselves, and bill on while this machine sleeps or is off"
+    away = ", gpu guard deploy --on modal" if CLOUD in left_out else ""
+    hint = f"say --ttl 4h, or --yes, or have it watched: gpu guard install{away}"
     if not kept:
         raise UserError(Exit.BAD_INPUT, "nothing-ends-it", why, hint=hint)
     progress.note(f"left out: {why} ({hint})")
     return kept
+
+
+def _keepers_now(fleet: Fleet, candidates: "Sequence[Candidate]", progress: Progress) -> Keepers:
+    """Where it hangs on the guard at Modal, that is asked for whether it is at work: somebody may have stopped it."""
+    hands = keepers(fleet)
+    if hands.installed or not any(hands.watched_away(one.offer.provider) for one in candidates):
+        return hands
+    from gpu_cli.fleet.away import look
+
+    try:
+        look(fleet)
+    except UserError as error:
+        progress.note(f"whether the guard at Modal is at work cannot be told: {error.message}")
+        return NO_KEEPERS
+    return keepers(fleet)
 
 
 def _ends_itself(fleet: Fleet, recipe: "Recipe", offer: Offer) -> bool:

@@ -106,11 +106,11 @@ def ask_or_look_up(fleet: Fleet, model: RecipeModel, limits: Limits, *, only: st
     For a plan that is to be read, not launched, and so with pods to compare with where serverless is wanted. Raises as
     `ask`.
     """
-    snapshot = _snapshot_by_provider()
-    if only is not None and only not in registry.available() and only not in snapshot:
-        raise _unknown(only, [*registry.available(), *snapshot])
-    wanted = [only] if only is not None else sorted({*registry.available(), *snapshot})
-    installed = [name for name in wanted if name in registry.available()]
+    snapshot, available = _snapshot_by_provider(), registry.available()
+    if only is not None and only not in available and only not in snapshot:
+        raise _unknown(only, [*available, *snapshot])
+    wanted = [only] if only is not None else sorted({*available, *snapshot})
+    installed = [name for name in wanted if name in available]
     answers = dict(_ask_all(fleet, search_for(model, limits), installed, compare=True))
     for name in wanted:
         answer = answers.get(name, Answer(failed=True, problem="it cannot be asked yet"))

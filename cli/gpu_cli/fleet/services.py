@@ -16,8 +16,9 @@ NAME = "gpu-guard"
 STOP_S = 30
 """How long clients' connections may take to end before they are cut."""
 COMMAND_TIMEOUT_S = 60.0
-INSTEAD = "have it watched from elsewhere: gpu guard deploy --on modal; or say how long each deployment may live: --ttl"
+INSTEAD = "have Lambda watched from elsewhere (gpu guard deploy --on modal), or say --ttl each time"
 
+_WANTED_BY = "default.target"
 # A guard that a command has replaced is soon back, and waits for its turn. What it has launched in the place of a lost
 # deployment is to outlive it.
 _UNIT = f"""[Unit]
@@ -33,7 +34,7 @@ KillMode=process
 TimeoutStopSec={STOP_S}
 
 [Install]
-WantedBy=default.target
+WantedBy={_WANTED_BY}
 """
 
 
@@ -53,6 +54,15 @@ class ServiceManager(ABC):
     @abstractmethod
     def definition(self, command: Sequence[str]) -> str:
         """The content of that file: it runs this command at every login, and again whenever it ends."""
+
+    @property
+    @abstractmethod
+    def enabled(self) -> bool:
+        """Whether what the file defines is started at every login."""
+
+    @abstractmethod
+    def defines(self, word: str) -> bool:
+        """Whether the file is there, and this is a word of its command."""
 
     @abstractmethod
     def look(self) -> None:
@@ -105,6 +115,13 @@ class Systemd(ServiceManager):
     def definition(self, command: Sequence[str]) -> str:
         return _UNIT.format(command=" ".join(map(_quoted, command)))
 
+    @property
+    def enabled(self) -> bool:
+        return (self.path.parent / f"{_WANTED_BY}.wants" / self.path.name).is_symlink()
+
+    def defines(self, word: str) -> bool:
+        return _quoted(word) in _text(self.path)
+
     def look(self) -> None:
         self._run("--user", "daemon-reload")
 
@@ -147,6 +164,15 @@ class Launchd(ServiceManager):
         }
         return plistlib.dumps(agent, sort_keys=False).decode()
 
+    @property
+    def enabled(self) -> bool:
+        return self.path.exists()
+
+    def defines(self, word: str) -> bool:
+        from xml.sax.saxutils import escape
+
+        return f"<string>{escape(word)}</string>" in _text(self.path)
+
     def look(self) -> None:
         self._run("print", self._domain)
 
@@ -177,6 +203,13 @@ class Launchd(ServiceManager):
 def service_manager(environ: Mapping[str, str]) -> ServiceManager:
     """This machine's."""
     return Launchd(environ) if sys.platform == "darwin" else Systemd(environ)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 def _quoted(word: str) -> str:

@@ -24,7 +24,7 @@ class Stop:
     at: float | None
     after_s: float | None
     installed: bool = False
-    """The guard of this machine is a service: it comes back after a crash, a logout and a reboot."""
+    """The guard of this machine is a service: it comes back after a crash, and with the next login."""
 
 
 def stops_of(deployment: Deployment, *, guard_lives: bool, keepers: Keepers = NO_KEEPERS) -> tuple[Stop, ...]:
@@ -37,7 +37,7 @@ def stops_of(deployment: Deployment, *, guard_lives: bool, keepers: Keepers = NO
     own, guard = deployment.own_stop_armed, {"guard": guard_lives}
     away = {keepers.away: True} if keepers.watched_away(deployment.provider) else {}
     # What can be used without this machine may be in use without its guard seeing that.
-    away_idle = away if deployment.link is Link.SSH else {}
+    away_idle = dict.fromkeys(away, not keepers.trouble) if deployment.link is Link.SSH else {}
     if deployment.kind is Kind.SERVERLESS:
         on_idle, at_deadline = {"native": own}, guard
     else:

@@ -1,7 +1,7 @@
 """The end of a deployment: destroyed, and verified gone by the cloud's own word."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from gpu_cli.errors import UserError
@@ -41,7 +41,7 @@ def tear_down(fleet: Fleet, deployment: Deployment, reason: str) -> Deployment:
         destroy(fleet, deployment)  # a record that cannot be written must not keep it running
         raise
     if deployment.is_live:
-        destroy(fleet, deployment)
+        destroy(fleet, deployment, is_over=lambda: _is_on_record_as_gone(fleet, deployment.resource_name))
         deployment = finish(fleet, deployment)
     return deployment
 
@@ -64,8 +64,14 @@ def end_on_request(fleet: Fleet, deployment: Deployment) -> Deployment:
     return tear_down(fleet, deployment, ON_REQUEST)
 
 
-def destroy(fleet: Fleet, deployment: Deployment, *, sparing: Iterable[str] = ()) -> None:
-    """Until the cloud has no resource of this name, but for those with an id in `sparing`.
+def destroy(
+    fleet: Fleet,
+    deployment: Deployment,
+    *,
+    sparing: Iterable[str] = (),
+    is_over: Callable[[], bool] = lambda: False,
+) -> None:
+    """Until the cloud has no resource of this name, but for those with an id in `sparing`, or it `is_over` already.
 
     Raises UserError CLEANUP_UNCONFIRMED.
     """
@@ -74,6 +80,8 @@ def destroy(fleet: Fleet, deployment: Deployment, *, sparing: Iterable[str] = ()
     began_at, last_word = fleet.clock.now(), "it still exists"
     traces = _Traces(set(sparing))
     while fleet.clock.now() < began_at + VERIFY_DEADLINE_S:
+        if is_over():
+            return
         pause_s = 1.0
         try:
             provider = fleet.provider(deployment.provider)
@@ -132,6 +140,13 @@ def finish(fleet: Fleet, deployment: Deployment, *, reason: str = "") -> Deploym
     if not deployment.reason.startswith(TAKEN_BACK):  # else it may have to be launched again
         spot_recipes(fleet).forget(deployment.resource_name)
     return deployment
+
+
+def _is_on_record_as_gone(fleet: Fleet, resource_name: str) -> bool:
+    """Another process may have ended it first, and only who has seen it there can see that it is gone."""
+    with contextlib.suppress(KeyError, UserError, StoreCorrupt, OSError):
+        return not fleet.store.get(resource_name).is_live
+    return False
 
 
 def _begin(fleet: Fleet, deployment: Deployment, reason: str) -> Deployment:

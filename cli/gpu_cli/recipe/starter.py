@@ -49,7 +49,7 @@ limits:
   # idle: 15m                   # without a request for this long
   # ttl: 24h                    # this old, busy or not
   # start_deadline: 1h          # not ready after this long
-  # boot_deadline: 20m          # its host shows no progress for this long
+  # boot_deadline: 30m          # its host shows no progress for this long
   # budget_usd: 5
   # max_price_usd_per_hour: 3
 """

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gpu_providers.base import Check, Offer
-from gpu_providers.errors import NoCredentials, ProviderError
+from gpu_providers.doctor import key_check, search_check
+from gpu_providers.errors import ProviderError
 from gpu_providers.lambda_cloud import credentials
 from gpu_providers.lambda_cloud.client import LambdaClient
 from gpu_providers.lambda_cloud.ssh_keys import FILE, SshKey, registered_name
@@ -26,18 +27,13 @@ def checks(
     No API key is no trouble: the cloud is not used.
     """
     where = credentials.VARIABLE if environ.get(credentials.VARIABLE, "").strip() else f"~/{credentials.KEYS}"
-    try:
-        registered = connect().ssh_keys()
-    except NoCredentials as error:
-        yield Check(KEY, True, f"{error.message}: it is not used", hint=error.hint)
+    accepted, registered = key_check(KEY, where, lambda: connect().ssh_keys())
+    yield accepted
+    if registered is None:
         return
-    except ProviderError as error:
-        yield Check(KEY, False, f"{where}: {error.message}", hint=error.hint)
-        return
-    yield Check(KEY, True, f"{where}: accepted")
     yield _ssh_key(registered, key_folder() / FILE)
     yield _ssh(environ)
-    yield _searched(search)
+    yield search_check(SEARCH, search)
 
 
 def _ssh_key(registered: Sequence[Json], path: Path) -> Check:
@@ -54,14 +50,3 @@ def _ssh_key(registered: Sequence[Json], path: Path) -> Check:
 def _ssh(environ: Mapping[str, str]) -> Check:
     found = shutil.which("ssh", path=environ.get("PATH"))
     return Check(SSH, bool(found), found or "there is no program `ssh`", hint="" if found else _INSTALL_SSH)
-
-
-def _searched(search: Callable[[], Sequence[Offer]]) -> Check:
-    try:
-        offers = search()
-    except ProviderError as error:
-        return Check(SEARCH, False, error.message, hint=error.hint)
-    if not offers:
-        return Check(SEARCH, True, "answered, with nothing to rent now")
-    cheapest = min(offers, key=lambda offer: offer.price_usd_per_hour)
-    return Check(SEARCH, True, f"{len(offers)} offers, from {cheapest.price_usd_per_hour:.2f} USD/h ({cheapest.gpu})")

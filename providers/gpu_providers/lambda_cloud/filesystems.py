@@ -13,6 +13,7 @@ from gpu_providers.base import Bucket, Secret, Volume
 from gpu_providers.errors import AuthError, CreateUnknown, InvalidRequest
 from gpu_providers.lambda_cloud.client import LambdaClient
 from gpu_providers.values import Json, id_of, number, part, text
+from gpu_providers.volumes import chosen
 
 VOLUME_PATH = "/lambda/nfs/volume"
 """Where we have a filesystem mounted; by default it would be a folder of its own name beside it."""
@@ -41,18 +42,7 @@ class Filesystems:
 
     def find(self, wanted: str) -> Volume:
         """The filesystem of this id or name. Raises InvalidRequest when there is none, or several of the name."""
-        found = self.all()
-        matching = [volume for volume in found if volume.volume_id == wanted] or [
-            volume for volume in found if volume.name == wanted
-        ]
-        if len(matching) == 1:
-            return matching[0]
-        if matching:
-            ids = ", ".join(volume.volume_id for volume in matching)
-            raise InvalidRequest(f"several filesystems are called {wanted!r}: {ids}", hint="give the id of one")
-        there = ", ".join(volume.name for volume in found) or "none"
-        hint = f"there are: {there}; make one: gpu volume create {wanted} --provider lambda"
-        raise InvalidRequest(f"Lambda has no filesystem {wanted!r}", hint=hint)
+        return chosen(wanted, self.all(), provider="lambda", cloud="Lambda", what="filesystem")
 
     def create(self, name: str, region: str) -> Volume:
         """An empty one. A name that is taken is refused, so that a lost answer leaves no doubt."""

@@ -15,13 +15,13 @@ _ENDING = ("terminating", "terminated", "preempted")
 _START_OF_TIME = datetime.min.replace(tzinfo=UTC)
 
 
-def resource(instance: Json, machine: Machine | None, container: str | None, now: datetime) -> Resource:
+def resource(instance: Json, machine: Machine | None, container_end: str, now: datetime) -> Resource:
     """What is to be said of it. `machine` is None for one that this side knows nothing of.
 
-    `container` is what the machine says of the state of its container; None when it was not asked or did not answer.
+    `container_end` is how its container has ended, by the machine's own word; empty where there is none.
     Raises ProviderUnavailable when its id is missing.
     """
-    what, detail = state(text(instance, "status"), machine, container)
+    what, detail = state(text(instance, "status"), machine, container_end)
     cents_per_hour = number(part(instance, "instance_type").get("price_cents_per_hour"))
     return Resource(
         provider="lambda",
@@ -37,7 +37,7 @@ def resource(instance: Json, machine: Machine | None, container: str | None, now
     )
 
 
-def state(status: str, machine: Machine | None, container: str | None) -> tuple[ResourceState, str]:
+def state(status: str, machine: Machine | None, container_end: str) -> tuple[ResourceState, str]:
     """Its state, with what people are told of it.
 
     What Lambda calls unhealthy once the engine runs may serve all the same: the engine's own health decides.
@@ -46,8 +46,8 @@ def state(status: str, machine: Machine | None, container: str | None) -> tuple[
         return ResourceState.STARTING if status == BOOTING else ResourceState.RUNNING, status
     if not machine.service_url:
         return _not_set_up(status)
-    if container not in (None, "running"):
-        return ResourceState.BROKEN, f"its container is {container}"
+    if container_end:
+        return ResourceState.BROKEN, f"its container is {container_end}"
     return ResourceState.RUNNING, status
 
 

@@ -18,6 +18,7 @@ from gpu_providers.lambda_cloud.machines import Machine, Machines
 from gpu_providers.values import Json, id_of, text
 
 _STRANGER = "nothing is known here of this machine, so nobody can log in to it"
+_ASK_THERE = "ask from where it was launched"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Instances:
         """Ours, by their tags or by what is known of them here, and no others. Their machines are not asked."""
         living = [one for one in self.client.instances() if not is_ending(one)]
         known = [(one, self._known(one)) for one in living]
-        return [_resource(one, machine, None) for one, machine in known if machine or is_ours(one)]
+        return [_resource(one, machine) for one, machine in known if machine or is_ours(one)]
 
     def describe(self, resource_id: str) -> Resource:
         """Raises NotFound."""
@@ -47,7 +48,7 @@ class Instances:
         instance = self._living(resource_id)
         status, machine = text(instance, "status"), self._known(instance)
         if machine is None:
-            raise HostFailed(_STRANGER)
+            raise ProviderUnavailable(_STRANGER, hint=_ASK_THERE)
         if status == UNHEALTHY and not machine.service_url:
             raise HostFailed("Lambda calls the machine unhealthy")
         if not machine.address:
@@ -61,7 +62,7 @@ class Instances:
         """What the machine's set-up and its container have printed. Raises as the contract's `logs`."""
         machine = self._known(self._living(resource_id))
         if machine is None:
-            raise ProviderUnavailable(_STRANGER, hint="ask from where it was launched")
+            raise ProviderUnavailable(_STRANGER, hint=_ASK_THERE)
         gone = _Gone(self, resource_id, poll_s)
         yield from machine_log(
             self.machines, machine.name, tail=tail, follow=follow, stop=lambda: stop() or gone.is_seen(), poll_s=poll_s
@@ -81,7 +82,7 @@ class Instances:
         if machine is None or machine.instance_id not in ("", instance_id):
             return None
         told = replace(machine, instance_id=instance_id, address=text(instance, "ip").strip() or machine.address)
-        with suppress(OSError, HostFailed):  # not kept, it is told again the next time
+        with suppress(OSError, ProviderError):  # not kept, it is told again the next time
             self.machines.update(machine.name, instance_id=told.instance_id, address=told.address)
         return told
 
@@ -93,10 +94,9 @@ class Instances:
 
     def _asked(self, instance: Json) -> Resource:
         """As its machine knows it, once that can be asked."""
-        machine, container = self._known(instance), None
-        if machine and machine.service_url:
-            container = set_up.container_state(self.machines, machine)
-        return _resource(instance, machine, container)
+        machine = self._known(instance)
+        ended = set_up.container_end(self.machines, machine) if machine and machine.service_url else ""
+        return _resource(instance, machine, ended)
 
 
 class _Gone:
@@ -116,5 +116,5 @@ class _Gone:
         return gone
 
 
-def _resource(instance: Json, machine: Machine | None, container: str | None) -> Resource:
-    return instance_answers.resource(instance, machine, container, datetime.now(UTC))
+def _resource(instance: Json, machine: Machine | None, container_end: str = "") -> Resource:
+    return instance_answers.resource(instance, machine, container_end, datetime.now(UTC))

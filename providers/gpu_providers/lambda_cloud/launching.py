@@ -49,7 +49,8 @@ class Launching:
         parcel, ordered_at = parcel_of(request, secret_env), datetime.now(UTC)
         body = {**self._body(request, options), "tags": tags_of(request.labels, ordered_at)}
         with self._undone_unless_made(request.name):
-            self._prepare(request, options, body, parcel)
+            with _kept_here():
+                self._prepare(request, options, body, parcel)
             instance_id = self.client.launch(body)
         with suppress(OSError, ProviderError):  # the instance is there, and its id can be learned again
             self.machines.update(request.name, instance_id=instance_id)
@@ -73,11 +74,7 @@ class Launching:
             yield
         except CreateUnknown:
             raise
-        except OSError as error:
-            forget(lambda: self.client, self.machines, name)
-            what = f"the keys to a new machine cannot be kept: {error}"
-            raise InvalidRequest(what, hint="see to the rights and the disk of the folder for state") from None
-        except Exception:
+        except ProviderError:
             forget(lambda: self.client, self.machines, name)
             raise
 
@@ -132,6 +129,16 @@ class Launching:
         if not fitting:
             raise NoCapacity(f"Lambda has no image of {family} for {architecture} in {region}")
         return {"id": id_of(max(fitting, key=lambda image: text(image, "created_time")))}
+
+
+@contextmanager
+def _kept_here() -> Iterator[None]:
+    """Raises InvalidRequest when this side cannot keep what it has to."""
+    try:
+        yield
+    except OSError as error:
+        what = f"the keys to a new machine cannot be kept: {error}"
+        raise InvalidRequest(what, hint="see to the rights and the disk of the folder for state") from None
 
 
 def forget(connect: Callable[[], LambdaClient], machines: Machines, name: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gpu_providers.base import Secret, SshLogin
-from gpu_providers.errors import HostFailed, InvalidRequest
+from gpu_providers.errors import InvalidRequest, ProviderError, ProviderUnavailable
 from gpu_providers.names import check_name
 
 _MACHINE, _KNOWN_HOSTS, _PARCEL, _LOCK = "machine.json", "known_hosts", "parcel.json", "lock"
@@ -47,8 +47,9 @@ class Machine:
     """Of its SSH server; empty until Lambda has told it."""
     met: bool = False
     """Somebody has logged in: its host key was seen, and is pinned."""
-    banner_at: float = 0.0
-    """When its SSH server first answered, seconds since the epoch; 0 as long as it has not."""
+    refused_since: float = 0.0
+    """When its SSH server last let us in, or else first answered, seconds since the epoch: should it refuse our key, it
+    has done so since then. 0 as long as it has not answered."""
     service_url: str = ""
     """Root URL of its engine as the machine itself sees it; empty until the container runs."""
 
@@ -72,7 +73,7 @@ class Machines:
         `host_key` is the public key that its SSH server will have, in OpenSSH's format.
         """
         own = self._own(machine.name)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         own.mkdir(mode=0o700, exist_ok=True)
         self.pin(machine.name, host_key)
         _write(own / _PARCEL, parcel.reveal())
@@ -84,12 +85,11 @@ class Machines:
             return _machine(json.loads((self._own(name) / _MACHINE).read_text(encoding="utf-8")))
         return None
 
-    def of_instance(self, instance_id: str) -> Machine | None:
-        """The machine that is this instance of Lambda's."""
-        return next((each for each in self._all() if instance_id and each.instance_id == instance_id), None)
-
     def update(self, name: str, **changes: Any) -> Machine:
-        """Keep these fields of it, and no others than were known. Raises HostFailed for one that was forgotten."""
+        """Keep these fields of it, and no others than were known.
+
+        Raises ProviderUnavailable for a machine that was forgotten: whoever ended it knows more.
+        """
         with self._locked(name) as own:
             known = self.get(name)
             if known is None:
@@ -104,7 +104,7 @@ class Machines:
         return self._own(name) / _KNOWN_HOSTS
 
     def pin(self, name: str, *host_keys: str) -> None:
-        """From now on only these host keys will do. Raises HostFailed for a machine that was forgotten."""
+        """From now on only these host keys will do. Raises ProviderUnavailable as `update`."""
         lines = [" ".join([name, *host_key.split()[:2]]) + "\n" for host_key in host_keys]
         with self._locked(name) as own:
             _write(own / _KNOWN_HOSTS, "".join(lines))
@@ -121,7 +121,7 @@ class Machines:
 
     def forget(self, name: str) -> None:
         """Delete all that is known of it. Never raises."""
-        with suppress(OSError, HostFailed, InvalidRequest), self._locked(name) as own:
+        with suppress(OSError, ProviderError), self._locked(name) as own:
             shutil.rmtree(own)
 
     def login(self, name: str) -> SshLogin | None:
@@ -131,12 +131,6 @@ class Machines:
             return None
         known_hosts = self.known_hosts(name)
         return SshLogin(machine.address, machine.port, machine.user, machine.identity, known_hosts, alias=name)
-
-    def _all(self) -> Iterator[Machine]:
-        with suppress(OSError):
-            for own in sorted(self._folder.iterdir()):
-                if machine := self.get(own.name):
-                    yield machine
 
     def _own(self, name: str) -> Path:
         """Raises InvalidRequest for what cannot be the name of a resource of ours: it becomes part of a path."""
@@ -155,8 +149,8 @@ class Machines:
             raise _forgotten(name) from None
 
 
-def _forgotten(name: str) -> HostFailed:
-    return HostFailed(f"nothing is known here of a machine {name}, so nobody can log in to it")
+def _forgotten(name: str) -> ProviderUnavailable:
+    return ProviderUnavailable(f"nothing is known here of a machine {name}, so nobody can log in to it")
 
 
 def _machine(document: Mapping[str, Any]) -> Machine | None:

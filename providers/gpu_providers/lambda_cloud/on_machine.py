@@ -100,10 +100,9 @@ def main(what: str) -> None:
 def start(parcel: str) -> None:
     """Have it done by a process that outlives this connection. Ubuntu lets such go on: KillUserProcesses=no.
 
-    Raises ValueError for a parcel that has not arrived as a whole.
+    A parcel whose end was lost with the connection begins nothing.
     """
-    json.loads(parcel)
-    lock = locked()
+    lock = locked() if is_whole(parcel) else None
     if lock is None or status().get("stage") in FINAL:
         return
     with lock:
@@ -210,6 +209,7 @@ def use_cgroupfs() -> None:
     settings = daemon_settings()
     others = [option for option in settings.get("exec-opts", []) if not option.startswith("native.cgroupdriver=")]
     settings["exec-opts"] = [*others, CGROUPFS]
+    as_root("mkdir", "-p", str(Path(DAEMON_JSON).parent))  # not every package of Docker makes it
     ran = as_root("tee", DAEMON_JSON, stdin=json.dumps(settings, indent=4) + "\n")
     if ran.returncode:
         raise Failed("host", f"its Docker cannot be configured: {told(ran)}")
@@ -408,10 +408,10 @@ def tell(stage: str, detail: str, **more: Any) -> None:
 
 
 def status() -> dict[str, Any]:
-    """Without a field as long as nothing was begun."""
+    """Without a field as long as nothing was begun, and where a crash of the machine has left half of it."""
     try:
         return dict(json.loads(STATUS.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return {}
 
 

@@ -54,7 +54,7 @@ def _check_variable(name: str, value: str) -> None:
     hint = "leave it out of the recipe's `env`, or encode it"
     if not _NAME.fullmatch(name):
         raise InvalidRequest(f"{name!r} cannot be the name of an environment variable", hint=hint)
-    if re.search(r"[\r\n\0]", value):
-        raise InvalidRequest(f"the environment variable {name} has more than one line", hint=hint)
+    if re.search(r"[\r\n\0\ud800-\udfff]", value):
+        raise InvalidRequest(f"the environment variable {name} is not one line of text", hint=hint)
     if len(f"{name}={value}".encode()) > _LONGEST_LINE:
         raise InvalidRequest(f"the environment variable {name} is longer than 64 KiB", hint=hint)

@@ -7,6 +7,7 @@ once, and it does not matter when one is killed.
 
 import ipaddress
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ CALLER = 'echo "$SSH_CONNECTION"'
 
 RUNS = "the container runs"
 PINNED = "{}: its SSH server did not have the host key that was made for it. The one that it showed first is trusted."
-_ENDED = ("exited", "dead", "missing")
+MISSING = "missing"
+_ENDED = re.compile(r"(exited|dead) (-?\d+)")
 _ERRORS: Mapping[str, tuple[type[ProviderError], str]] = {
     "request": (InvalidRequest, "check the engine's version in the recipe"),
     "command": (CommandCrashed, ""),
@@ -59,12 +61,12 @@ def boot(machines: Machines, machine: Machine, now: float, *, open_to: Callable[
         return _wait(machines, machine, down, now)
 
 
-def container_state(machines: Machines, machine: Machine) -> str | None:
-    """`running`, `exited (3)`, `missing`, or another word of Docker's; None when it cannot be told."""
+def container_end(machines: Machines, machine: Machine) -> str:
+    """How it has ended, `exited (3)` or `missing`; empty for one that has not, or of which that cannot be told."""
     try:
-        return _container(machines, machine)
+        return _ended(machines, machine)
     except (HostKeyChanged, ProviderError):
-        return None
+        return ""
 
 
 def caller_address(session: Session) -> str:
@@ -86,29 +88,30 @@ def login_to(machines: Machines, name: str) -> SshLogin:
 def _running(machines: Machines, machine: Machine) -> Boot:
     """Raises CommandCrashed when its container has ended, and HostFailed when another machine answers."""
     try:
-        state = _container(machines, machine) or ""
+        ended = _ended(machines, machine)
     except HostKeyChanged:
         raise _changed() from None
-    if state.startswith(_ENDED):
-        raise CommandCrashed(f"its container has ended: {state}")
+    if ended:
+        raise CommandCrashed(f"its container has ended: {ended}")
     return Boot(running=True, detail=RUNS, endpoint=machine.endpoint)
 
 
-def _container(machines: Machines, machine: Machine) -> str | None:
+def _ended(machines: Machines, machine: Machine) -> str:
+    """As `container_end`. Nothing but Docker's own words for an end is taken for one: it ends the machine, too."""
     try:
         with connect(login_to(machines, machine.name), timeout_s=GLANCE_S) as session:
             ran = session.run(INSPECT)
     except NotUp:
-        return None
+        return ""
     if ran.exit:
-        return "missing" if on_machine.NO_CONTAINER.search(ran.stderr) else None
-    state, _, code = ran.stdout.strip().partition(" ")
-    return f"{state} ({code})" if state in _ENDED else state
+        return MISSING if on_machine.NO_CONTAINER.search(ran.stderr) else ""
+    ended = _ENDED.fullmatch(ran.stdout.strip().rpartition("\n")[2])  # a login shell may have said something before
+    return f"{ended[1]} ({ended[2]})" if ended else ""
 
 
-def _met(machines: Machines, machine: Machine, now: float) -> Machine:
+def _met(machines: Machines, machine: Machine, since: float) -> Machine:
     """Its SSH server has proved to be the one that is expected: from now on no other will do."""
-    return machines.update(machine.name, met=True, banner_at=machine.banner_at or now)
+    return machines.update(machine.name, met=True, refused_since=since)
 
 
 def _meet(machines: Machines, machine: Machine, presented: str, now: float) -> Boot:
@@ -130,9 +133,9 @@ def _changed() -> HostFailed:
 
 def _wait(machines: Machines, machine: Machine, down: NotUp, now: float) -> Boot:
     if down.verified:
-        machine = _met(machines, machine, now)
-    if isinstance(down, KeyRefused) and now - machine.banner_at >= KEY_PATIENCE_S:
-        raise HostFailed(f"its SSH server still refuses our key, {KEY_PATIENCE_S / 60:.0f} minutes after it came up")
+        machine = _met(machines, machine, machine.refused_since or now)
+    if isinstance(down, KeyRefused) and now - machine.refused_since >= KEY_PATIENCE_S:
+        raise HostFailed(f"its SSH server has refused our key for {KEY_PATIENCE_S / 60:.0f} minutes")
     return Boot(running=False, detail=f"booting: {down.detail}")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 
 from gpu_providers.base import Check
-from gpu_providers.errors import NoCredentials, ProviderError
+from gpu_providers.doctor import key_check
 from gpu_providers.runpod import credentials
 from gpu_providers.runpod.client import RunPodClient
 
@@ -16,17 +16,17 @@ def checks(environ: Mapping[str, str], connect: Callable[[], RunPodClient]) -> I
 
     No key is no trouble: the cloud is not used.
     """
-    where = credentials.VARIABLE if environ.get(credentials.VARIABLE, "").strip() else f"~/{credentials.CONFIG}"
-    try:
+
+    def reached() -> RunPodClient:
         client = connect()
         client.pods()
-    except NoCredentials as error:
-        yield Check(KEY, True, f"{error.message}: it is not used", hint=error.hint)
+        return client
+
+    where = credentials.VARIABLE if environ.get(credentials.VARIABLE, "").strip() else f"~/{credentials.CONFIG}"
+    accepted, client = key_check(KEY, where, reached)
+    yield accepted
+    if client is None:
         return
-    except ProviderError as error:
-        yield Check(KEY, False, f"{where}: {error.message}", hint=error.hint)
-        return
-    yield Check(KEY, True, f"{where}: accepted")
     balance_usd = client.balance_usd()
     if balance_usd is not None:
         hint = "" if balance_usd > 0 else _ADD_MONEY

@@ -11,6 +11,7 @@ from gpu_providers.base import Bucket, Secret, Volume
 from gpu_providers.errors import AuthError, CreateUnknown, InvalidRequest
 from gpu_providers.runpod.client import RunPodClient
 from gpu_providers.values import Json, id_of, number, text
+from gpu_providers.volumes import chosen
 
 VOLUME_PATH = "/runpod-volume"
 """Where serverless endpoints mount a volume; pods may choose, and are told the same."""
@@ -46,18 +47,7 @@ class Volumes:
 
     def find(self, wanted: str) -> Volume:
         """The volume of this id or name. Raises InvalidRequest when there is none, or several of the name."""
-        found = self.all()
-        matching = [volume for volume in found if volume.volume_id == wanted] or [
-            volume for volume in found if volume.name == wanted
-        ]
-        if len(matching) == 1:
-            return matching[0]
-        if matching:
-            ids = ", ".join(volume.volume_id for volume in matching)
-            raise InvalidRequest(f"several network volumes are called {wanted!r}: {ids}", hint="give the id of one")
-        there = ", ".join(volume.name for volume in found) or "none"
-        hint = f"there are: {there}; make one: gpu volume create {wanted}"
-        raise InvalidRequest(f"RunPod has no network volume {wanted!r}", hint=hint)
+        return chosen(wanted, self.all(), provider="runpod", cloud="RunPod", what="network volume")
 
     def create(self, name: str, size_gb: int, region: str) -> Volume:
         """One of the standard tier. A name that is taken is refused, so that a lost answer leaves no doubt."""

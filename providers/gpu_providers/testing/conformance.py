@@ -4,6 +4,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
@@ -49,6 +50,20 @@ class ProviderConformance:
     @pytest.fixture
     def launch(self, provider: Provider, request_for: RequestFor) -> Iterator[Launch]:
         """Launches under a new name, with a secret, and waits until the command runs; ends all of it after the test."""
+        with self.launching(provider, request_for) as launch:
+            yield launch
+
+    @pytest.fixture
+    def running(self, launch: Launch) -> Resource:
+        """One whose command runs, for tests that only look. Where launches are dear, one is enough for all of them:
+        make it with `launching`, in a fixture with the scope of the class.
+        """
+        return launch()
+
+    @classmethod
+    @contextmanager
+    def launching(cls, provider: Provider, request_for: RequestFor) -> Iterator[Launch]:
+        """What launches; at the end all of it is terminated."""
         names: list[str] = []
 
         def launch_and_wait() -> Resource:
@@ -56,19 +71,22 @@ class ProviderConformance:
             request = request_for(names[-1])
             secrets = {**request.secret_env, "CONFORMANCE_SECRET": Secret(SECRET)}
             resource = provider.launch(replace(request, secret_env=secrets))
-            self.eventually(provider, lambda: _is_up(provider, resource), "the command runs")
+            cls.eventually(provider, lambda: _is_up(provider, resource), "the command runs")
             return resource
 
-        yield launch_and_wait
-        for name in names:
-            if left := provider.find(name):
-                provider.terminate(left.resource_id)
+        try:
+            yield launch_and_wait
+        finally:
+            for name in names:
+                if left := provider.find(name):
+                    provider.terminate(left.resource_id)
 
-    def eventually(self, provider: Provider, holds: Callable[[], bool], what: str) -> None:
+    @classmethod
+    def eventually(cls, provider: Provider, holds: Callable[[], bool], what: str) -> None:
         """Ask as often as the provider allows until it holds; fail after `timeout_s`."""
-        deadline = time.monotonic() + self.timeout_s
+        deadline = time.monotonic() + cls.timeout_s
         while not holds():
-            assert time.monotonic() < deadline, f"not within {self.timeout_s:.0f} s: {what}"
+            assert time.monotonic() < deadline, f"not within {cls.timeout_s:.0f} s: {what}"
             time.sleep(provider.poll_interval_s)
 
     def gone(self, provider: Provider, resource: Resource) -> None:
@@ -111,36 +129,33 @@ class ProviderConformance:
 
     # One life
 
-    def test_what_was_launched_is_found_described_and_listed(self, provider: Provider, launch: Launch) -> None:
-        launched = launch()
-        described = provider.describe(launched.resource_id)
-        found = provider.find(launched.name)
-        listed = [resource for resource in provider.list_resources() if resource.name == launched.name]
+    def test_what_was_launched_is_found_described_and_listed(self, provider: Provider, running: Resource) -> None:
+        described = provider.describe(running.resource_id)
+        found = provider.find(running.name)
+        listed = [resource for resource in provider.list_resources() if resource.name == running.name]
         assert described.state is ResourceState.RUNNING
         assert found is not None
-        assert [launched.resource_id] == [resource.resource_id for resource in listed]
-        assert {launched.resource_id} == {described.resource_id, found.resource_id}
-        assert {launched.name} == {described.name, found.name}
+        assert [running.resource_id] == [resource.resource_id for resource in listed]
+        assert {running.resource_id} == {described.resource_id, found.resource_id}
+        assert {running.name} == {described.name, found.name}
 
-    def test_a_resource_keeps_its_price_its_endpoint_and_its_time(self, provider: Provider, launch: Launch) -> None:
-        before = datetime.now(UTC)
-        described = provider.describe(launch().resource_id)
+    def test_a_resource_keeps_its_price_its_endpoint_and_its_time(self, provider: Provider, running: Resource) -> None:
+        described = provider.describe(running.resource_id)
         _assert_utc(described.created_at)
-        assert abs(described.created_at - before) < timedelta(seconds=self.timeout_s + 300)
+        assert abs(described.created_at - datetime.now(UTC)) < timedelta(seconds=self.timeout_s + 300)
         assert described.endpoint.startswith(("http://", "https://"))
         assert not described.endpoint.endswith("/")
         assert described.price_usd_per_hour >= 0
         assert described.provider == provider.name
 
-    def test_logs_are_lines_and_tail_keeps_the_last(self, provider: Provider, launch: Launch) -> None:
-        resource_id = launch().resource_id
-        lines = list(provider.logs(resource_id))
+    def test_logs_are_lines_and_tail_keeps_the_last(self, provider: Provider, running: Resource) -> None:
+        lines = list(provider.logs(running.resource_id))
         assert not [line for line in lines if line.endswith(("\n", "\r"))]
-        assert list(provider.logs(resource_id, tail=1)) == lines[-1:]
+        assert list(provider.logs(running.resource_id, tail=1)) == lines[-1:]
 
-    def test_following_logs_ends_when_asked(self, provider: Provider, launch: Launch) -> None:
+    def test_following_logs_ends_when_asked(self, provider: Provider, running: Resource) -> None:
         asked = iter([False])
-        lines = provider.logs(launch().resource_id, follow=True, stop=lambda: next(asked, True))
+        lines = provider.logs(running.resource_id, follow=True, stop=lambda: next(asked, True))
         assert UP_LINE in list(lines)
 
     def test_following_logs_ends_with_the_resource(self, provider: Provider, launch: Launch) -> None:
@@ -174,12 +189,14 @@ class ProviderConformance:
         provider.terminate(resource.resource_id)
         self.gone(provider, resource)
 
-    def test_ending_one_resource_leaves_the_other_alone(self, provider: Provider, launch: Launch) -> None:
-        first, second = launch(), launch()
-        provider.terminate(first.resource_id)
-        self.gone(provider, first)
-        assert _is_running(provider, second)
-        assert UP_LINE in _logs(provider, second.resource_id)
+    def test_ending_one_resource_leaves_the_other_alone(
+        self, provider: Provider, running: Resource, launch: Launch
+    ) -> None:
+        other = launch()
+        provider.terminate(other.resource_id)
+        self.gone(provider, other)
+        assert _is_running(provider, running)
+        assert UP_LINE in _logs(provider, running.resource_id)
 
     # What does not exist
 
@@ -202,20 +219,19 @@ class ProviderConformance:
 
     # Care
 
-    def test_only_what_carries_our_prefix_is_listed(self, provider: Provider, launch: Launch) -> None:
-        launch()
+    def test_only_what_carries_our_prefix_is_listed(self, provider: Provider, running: Resource) -> None:
         names = [resource.name for resource in provider.list_resources()]
+        assert running.name in names
         assert [name for name in names if not name.startswith(RESOURCE_PREFIX)] == []
 
-    def test_a_secret_shows_up_nowhere(self, provider: Provider, launch: Launch) -> None:
-        resource = launch()
+    def test_a_secret_shows_up_nowhere(self, provider: Provider, running: Resource) -> None:
         seen = [
-            repr(resource),
-            repr(provider.describe(resource.resource_id)),
-            repr(provider.find(resource.name)),
+            repr(running),
+            repr(provider.describe(running.resource_id)),
+            repr(provider.find(running.name)),
             repr(provider.list_resources()),
             repr(provider.check()),
-            *provider.logs(resource.resource_id),
+            *provider.logs(running.resource_id),
         ]
         assert [text for text in seen if SECRET in text] == []
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gpu_providers.base import Check, Offer
-from gpu_providers.errors import NoCredentials, ProviderError
+from gpu_providers.doctor import key_check, search_check
 from gpu_providers.values import number
 from gpu_providers.vast import credentials
 from gpu_providers.vast.client import VastClient
@@ -20,27 +20,11 @@ def checks(
     No key is no trouble: the cloud is not used.
     """
     where = credentials.VARIABLE if environ.get(credentials.VARIABLE, "").strip() else "the key of Vast.ai's own tools"
-    try:
-        user = connect().user()
-    except NoCredentials as error:
-        yield Check(KEY, True, f"{error.message}: it is not used", hint=error.hint)
+    accepted, user = key_check(KEY, where, lambda: connect().user())
+    yield accepted
+    if user is None:
         return
-    except ProviderError as error:
-        yield Check(KEY, False, f"{where}: {error.message}", hint=error.hint)
-        return
-    yield Check(KEY, True, f"{where}: accepted")
     credit_usd = number(user.get("credit"))
     if credit_usd is not None:
         yield Check(BALANCE, credit_usd > 0, f"{credit_usd:.2f} USD left", hint="" if credit_usd > 0 else _ADD_MONEY)
-    yield _searched(search)
-
-
-def _searched(search: Callable[[], Sequence[Offer]]) -> Check:
-    try:
-        offers = search()
-    except ProviderError as error:
-        return Check(SEARCH, False, error.message, hint=error.hint)
-    if not offers:
-        return Check(SEARCH, True, "answered, with nothing to rent now")
-    cheapest = min(offers, key=lambda offer: offer.price_usd_per_hour)
-    return Check(SEARCH, True, f"{len(offers)} offers, from {cheapest.price_usd_per_hour:.3f} USD/h ({cheapest.gpu})")
+    yield search_check(SEARCH, search)

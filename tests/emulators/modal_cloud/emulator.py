@@ -142,6 +142,14 @@ class ModalEmulator(Cloud):
         """All functions that have a schedule, one after the other, as if it were time."""
         return self._rpc.run(self._run_schedules())
 
+    def stop_apps(self) -> None:
+        """All of them, as somebody may do on Modal's pages."""
+        self._rpc.run(self._stop_apps())
+
+    async def _stop_apps(self) -> None:
+        for app in list(self.apps.deployed()):
+            self.apps.AppStop(api_pb2.AppStopRequest(app_id=app.id))
+
     async def _run_schedules(self) -> Sequence[Ran]:
         functions = [self.functions.get(id_) for app in self.apps.deployed() for id_ in app.function_ids.values()]
         return [await _ran(one) for one in functions if one.published and one.published.HasField("schedule")]
