@@ -191,18 +191,17 @@ def test_an_instance_bills_whatever_runs_on_it(machine: Machine) -> None:
 def test_nothing_on_a_machine_outlives_an_emulator_that_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.emulators", "lambda", "--engine", "stub", "--speed", "1000"]
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
-    process = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, env=environ)
-    assert process.stdout
-    with process.stdout as output:
-        told = json.loads(output.readline())
-        session = Session(_by_hand(told).transport())
-        detached = psutil.Process(int(session(f"{DETACHED} echo $!").out))
-        session("sudo docker run -d --entrypoint python3 an/image -c 'import time; time.sleep(1000)'")
-        session.transport.open_session().exec_command("sudo docker logs -f nameless")
-        servers = [one for one in psutil.Process(process.pid).children(recursive=True) if one.name() == "sshd"]
-        assert servers
-        process.kill()
-        process.wait()
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, env=environ) as process:
+        try:
+            assert process.stdout
+            session = Session(_by_hand(json.loads(process.stdout.readline())).transport())
+            detached = psutil.Process(int(session(f"{DETACHED} echo $!").out))
+            session("sudo docker run -d --entrypoint python3 an/image -c 'import time; time.sleep(1000)'")
+            session.transport.open_session().exec_command("sudo docker logs -f nameless")
+            servers = [one for one in psutil.Process(process.pid).children(recursive=True) if one.name() == "sshd"]
+            assert servers
+        finally:
+            process.kill()
     wait_until(lambda: not any(process_tree.members(tmp_path)) and not any(tmp_path.iterdir()))
     wait_until(lambda: not any(map(is_alive, [detached, *servers])))
 

@@ -297,6 +297,6 @@ def test_what_another_process_has_seen_go_is_not_waited_for(tmp_path: Path, cloc
         finish(fleet, fleet.store.get("gpu-tiny-1"))
 
     clock.on_sleep = end
-    assert tear_down(fleet, fleet.store.get("gpu-tiny-1"), "gpu down").state is State.FAILED
+    assert tear_down(fleet, fleet.store.get("gpu-tiny-1"), "gpu down").state is State.GONE
     assert clock.now() < NOW + Shy.list_lag_s / 2
     fleet.store.close()

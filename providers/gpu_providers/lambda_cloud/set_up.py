@@ -72,7 +72,7 @@ def container_end(machines: Machines, machine: Machine) -> str:
 def caller_address(session: Session) -> str:
     """From where the machine is reached, as it sees that. Raises HostFailed when it does not say."""
     try:
-        return str(ipaddress.IPv4Address(session.run(CALLER).stdout.split()[0]))
+        return str(ipaddress.IPv4Address(_answer(session.run(CALLER)).split()[0]))
     except (IndexError, ValueError):
         raise HostFailed("it does not tell from which IPv4 address it is reached") from None
 
@@ -105,7 +105,7 @@ def _ended(machines: Machines, machine: Machine) -> str:
         return ""
     if ran.exit:
         return MISSING if on_machine.NO_CONTAINER.search(ran.stderr) else ""
-    ended = _ENDED.fullmatch(ran.stdout.strip().rpartition("\n")[2])  # a login shell may have said something before
+    ended = _ENDED.fullmatch(_answer(ran))
     return f"{ended[1]} ({ended[2]})" if ended else ""
 
 
@@ -152,7 +152,7 @@ def _look(machines: Machines, machine: Machine, session: Session, open_to: Calla
 def _report(ran: Ran) -> Mapping[str, Any]:
     """What the machine says of itself; empty where it was not handed anything over, or says nothing."""
     try:
-        return dict(json.loads(ran.stdout))
+        return dict(json.loads(_answer(ran)))
     except (TypeError, ValueError):
         return {}
 
@@ -176,6 +176,11 @@ def _do(session: Session, command: str, stdin: bytes) -> Ran:
         why = ran.stderr.strip().rpartition("\n")[2] or f"exit status {ran.exit}"
         raise HostFailed(f"its set-up cannot begin on it: {why}")
     return ran
+
+
+def _answer(ran: Ran) -> str:
+    """What was asked for is in one line; a login shell may have said something of its own before."""
+    return ran.stdout.strip().rpartition("\n")[2]
 
 
 def _boot(machines: Machines, machine: Machine, report: Mapping[str, Any]) -> Boot:

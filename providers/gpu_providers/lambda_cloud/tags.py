@@ -18,7 +18,8 @@ _MOST_CHARACTERS = 128
 
 
 def tags_of(labels: Mapping[str, str], ordered_at: datetime) -> list[dict[str, str]]:
-    """As a launch has them. A label that cannot be a tag is left out: it is only for when our store is lost."""
+    """As a launch has them. A label that says nothing, or cannot be a tag, is left out: they are for a store that was
+    lost."""
     marks = {**labels, _ORDERED_AT: str(int(ordered_at.timestamp()))}
     keyed = {PREFIX + name.replace("_", "-"): value for name, value in marks.items()}
     return [{"key": key, "value": value} for key, value in keyed.items() if _fits(key, value)]
@@ -50,4 +51,4 @@ def _marks(instance: Json) -> dict[str, str]:
 
 
 def _fits(key: str, value: str) -> bool:
-    return _KEY.fullmatch(key) is not None and len(value) <= _MOST_CHARACTERS
+    return _KEY.fullmatch(key) is not None and 0 < len(value) <= _MOST_CHARACTERS
