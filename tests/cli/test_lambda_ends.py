@@ -14,8 +14,6 @@ from rented import asked, billed, supervisor_of
 from rented_at_lambda import ended, kept_here, launches, living, terminations, up
 
 Rentable = Callable[..., str]
-LATE_S = 5.0
-"""How much later than the cloud the record may know, on a machine that is busy."""
 
 
 @pytest.fixture
@@ -94,7 +92,7 @@ def test_without_one_its_engine_stops_when_idle_and_the_guard_ends_it_and_says_w
     assert reason(gpu) == ("gone", "idle")
 
 
-def test_a_start_that_nobody_waits_for_is_set_up_by_the_guard_and_ended_at_its_deadline(
+def test_what_nobody_waits_for_is_set_up_by_the_guard_and_ended_at_its_deadline(
     gpu: Gpu, at_lambda: LambdaEmulator, rentable: Rentable, database: Callable[[str], None]
 ) -> None:
     ran = up(gpu, rentable("H100"), "--no-wait")

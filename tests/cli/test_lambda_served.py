@@ -21,8 +21,6 @@ from rented_at_lambda import kept_here, launches, living, terminations, up
 
 HF_TOKEN = "hf_a-token-of-the-user"
 STREAMS = 64
-LATE_S = 2.0
-"""How much longer than the cloud's bill the record may be."""
 
 
 @dataclass(frozen=True)

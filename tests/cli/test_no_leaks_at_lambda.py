@@ -1,4 +1,4 @@
-"""No misbehaviour of Lambda, and no end of a command, leaves a machine that bills."""
+"""No misbehaviour of Lambda, and no kill of a command, leaves a machine that bills."""
 
 import signal
 from collections.abc import Iterator
@@ -63,36 +63,10 @@ def test_whatever_the_cloud_does_no_machine_is_left(account: Account, case: Case
     run(account, case)
 
 
-# It is made at once, the answer never comes, and nothing shows it yet.
-UNANSWERED = (once("timeout", when="after", seconds=5.0), UNSEEN)
-MOMENTS = {
-    "create": Moment(UNANSWERED, {}, Account.alive),
-    "unseen": Moment([UNSEEN], {}, lambda account: account.asked("GET", "/instances/")),
-}
-
-
 def test_what_a_killed_command_was_starting_is_ended_by_the_guard(account: Account) -> None:
-    cut_short(account, MOMENTS["create"]).signal(signal.SIGKILL)
+    """It is made at once, the answer never comes, and nothing shows it yet."""
+    unanswered = Moment([once("timeout", when="after", seconds=5.0), UNSEEN], {}, Account.alive)
+    cut_short(account, unanswered).signal(signal.SIGKILL)
     wait_until(lambda: not account.alive())
     wait_until(lambda: account.gpu.state_of("rented") == "failed")
     assert len(account.made()) == 1
-
-
-def test_what_an_interrupted_command_was_starting_is_ended_by_itself(account: Account) -> None:
-    up = cut_short(account, MOMENTS["unseen"])
-    account.gpu.kill_guard()
-    up.signal(signal.SIGINT)
-    ended = up.result()
-    assert (ended.exit, ended.error["code"]) == (130, "interrupted"), ended.stderr
-    assert not account.alive()
-    assert account.gpu.state_of("rented") == "failed"
-
-
-def test_what_a_killed_down_was_ending_is_ended_by_the_guard(account: Account) -> None:
-    account.cloud.engine = "none"
-    assert account.up("--no-wait").exit == 0
-    account.cloud.misbehave({"do": "server-error", "call": "delete", "times": 2})
-    down = account.gpu.start("down", "rented")
-    wait_until(lambda: account.asked("POST", "/terminate"))
-    down.signal(signal.SIGKILL)
-    wait_until(lambda: not account.alive())

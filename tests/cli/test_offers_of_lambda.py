@@ -37,12 +37,6 @@ def test_offers_are_what_is_free_now_with_all_gpus_in_the_price(gpu: Gpu, at_lam
     assert agents == {"gpu-cli"}
 
 
-def test_the_recipe_says_where(gpu: Gpu, at_lambda: LambdaEmulator, rentable: Rentable) -> None:
-    recipe = rentable("H100", providers={"lambda": {"regions": ["us-west-1", "us-south-2"]}})
-    assert regions_of(gpu, recipe) == ["us-south-2", "us-west-1"]
-    assert launches(at_lambda) == []
-
-
 def test_what_is_to_be_public_is_not_where_there_is_no_firewall(
     gpu: Gpu, at_lambda: LambdaEmulator, rentable: Rentable
 ) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import pytest
 from fleets import NOW, Cloud, FakeClock
 
-from gpu_cli.fleet.health import NO_PROGRESS_S, NotHealthy, Start, wait_until_healthy
+from gpu_cli.fleet.engine_client import EngineUnreachable
+from gpu_cli.fleet.health import CANARY_TRIES, NO_PROGRESS_S, NotHealthy, Start, wait_until_healthy
 from gpu_cli.ui.progress import Silent
 from gpu_providers.base import Boot
 from gpu_providers.errors import (
@@ -23,10 +24,10 @@ VISIBLE_AFTER_S = 30.0
 
 
 class Endpoint:
-    """An engine that is healthy from `healthy_at` on."""
+    """An engine that is healthy from `healthy_at` on; the way to it breaks under its first `breaks` completions."""
 
-    def __init__(self, clock: FakeClock, healthy_at: float) -> None:
-        self.clock, self.healthy_at = clock, healthy_at
+    def __init__(self, clock: FakeClock, healthy_at: float, breaks: int) -> None:
+        self.clock, self.healthy_at, self.breaks = clock, healthy_at, breaks
         self.asked = 0
 
     def is_healthy(self) -> bool:
@@ -37,6 +38,9 @@ class Endpoint:
         return ["tiny"]
 
     def complete(self, model: str, *, timeout_s: float) -> str:
+        self.breaks -= 1
+        if self.breaks >= 0:
+            raise EngineUnreachable("/v1/chat/completions: RemoteProtocolError")
         return "Paris"
 
 
@@ -89,9 +93,11 @@ def cloud() -> Cloud:
 
 @pytest.fixture
 def wait(clock: FakeClock, cloud: Cloud) -> Callable[..., Watched]:
-    def wait(*, healthy_after_s: float = 1e9, deadline_s: float = 1e6, endpoint: str = "http://cloud") -> Watched:
+    def wait(
+        *, healthy_after_s: float = 1e9, deadline_s: float = 1e6, endpoint: str = "http://cloud", breaks: int = 0
+    ) -> Watched:
         watched = Watched()
-        connection = Connection(Endpoint(clock, NOW + healthy_after_s), endpoint)
+        connection = Connection(Endpoint(clock, NOW + healthy_after_s, breaks), endpoint)
         wait_until_healthy(
             Start(
                 provider=cloud,
@@ -261,3 +267,12 @@ def test_nothing_is_waited_for_beyond_the_start_deadline(cloud: Cloud, wait: Cal
     with pytest.raises(NotHealthy) as failed:
         wait(deadline_s=100)
     assert failed.value.diagnosis.code == "start-deadline"
+
+
+def test_a_completion_whose_connection_breaks_is_tried_again(wait: Callable[..., Watched]) -> None:
+    assert wait(healthy_after_s=1, breaks=CANARY_TRIES - 1).stages[-1] == "canary"
+
+
+def test_but_not_for_ever(wait: Callable[..., Watched]) -> None:
+    with pytest.raises(NotHealthy, match=r"the engine does not work: .*RemoteProtocolError"):
+        wait(healthy_after_s=1, breaks=CANARY_TRIES)

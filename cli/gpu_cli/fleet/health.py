@@ -20,6 +20,8 @@ LONGEST_POLL_S = 1.0
 NO_PROGRESS_S = 900.0
 """A start that neither logs nor answers for this long has stopped: big loads are slow, but they say so."""
 CANARY_TIMEOUT_S = 120.0
+CANARY_TRIES = 3
+"""Of one whose connection breaks: the way to an engine may be a tunnel, which is made anew."""
 LOG_LINES = 400
 
 
@@ -193,17 +195,28 @@ class _Watch:
 
 def _check_serves(start: Start, client: EngineClient, watch: _Watch) -> None:
     """`/health` can be 200 with a dead engine: only a completion proves that it works."""
-    try:
-        start.progress.stage("healthy")
-        served = client.models()
-        if start.model not in served:
-            found = ", ".join(served) or "nothing"
-            raise EngineRefused(f"it serves {found} instead of {start.model}")
-        start.progress.stage("canary")
-        client.complete(start.model, timeout_s=CANARY_TIMEOUT_S)
-    except (EngineRefused, EngineUnreachable) as error:
-        lines = watch.read()
-        raise NotHealthy(_cause(lines, f"the engine does not work: {error}"), lines) from error
+    give_up_at = start.clock.now() + CANARY_TIMEOUT_S
+    for tries_left in reversed(range(CANARY_TRIES)):
+        try:
+            _try_canary(start, client)
+        except (EngineRefused, EngineUnreachable) as error:
+            broke_off = isinstance(error, EngineUnreachable) and start.clock.now() < give_up_at
+            if not (broke_off and tries_left):
+                lines = watch.read()
+                raise NotHealthy(_cause(lines, f"the engine does not work: {error}"), lines) from error
+        else:
+            return
+        start.clock.sleep(watch.poll_s)
+
+
+def _try_canary(start: Start, client: EngineClient) -> None:
+    start.progress.stage("healthy")
+    served = client.models()
+    if start.model not in served:
+        found = ", ".join(served) or "nothing"
+        raise EngineRefused(f"it serves {found} instead of {start.model}")
+    start.progress.stage("canary")
+    client.complete(start.model, timeout_s=CANARY_TIMEOUT_S)
 
 
 def _cause(lines: Sequence[str], otherwise: str) -> Diagnosis:
