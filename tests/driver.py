@@ -11,7 +11,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,13 +168,15 @@ class Gpu:
         told = [f"{process.pid} {command_of(process)}" for process in unknown]
         for process in running:
             if process == guard or "supervisor.py" in command_of(process):
-                process.terminate()
+                with suppress(psutil.NoSuchProcess):  # it may have ended by itself at this very moment
+                    process.terminate()
         give_up_at = time.monotonic() + ORDERLY_END_S
         while (left := [process for process in running if is_alive(process)]) and time.monotonic() < give_up_at:
             time.sleep(0.02)
         told += [f"{process.pid} {command_of(process)}" for process in left if process in tunnels]
         for process in left:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         return told
 
     def _on_record(self) -> set[str]:
