@@ -8,9 +8,10 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from driver import Gpu, is_alive, wait_until
 from emulators.lambda_cloud import LambdaEmulator
@@ -53,7 +54,8 @@ def manager(tmp_path: Path, unit: Path, gpu: Gpu, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", f"{stand_ins.folder}:{os.environ['PATH']}")
     yield stand_ins
     for process in gpu.processes("gpu_cli.fleet.guard"):
-        process.terminate()
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
@@ -45,8 +45,9 @@ def fleet(home: Path) -> Iterator[Fleet]:
     with closing(Store(paths.state / "gpu.db").open()) as store:
         yield Fleet(paths, dict(os.environ), store, Clock())
         for guard in guards(home):
-            guard.kill()
-            guard.wait(PATIENCE_S)
+            with suppress(psutil.NoSuchProcess):
+                guard.kill()
+                guard.wait(PATIENCE_S)
 
 
 def guards(home: Path) -> list[psutil.Process]:
