@@ -139,7 +139,7 @@ class Gpu:
         guard = self.guard()
         assert guard, "there is no guard"
         guard.kill()
-        wait_until(lambda: not is_alive(guard))  # its memory, by which it is known, goes before its ports and locks
+        wait_until(lambda: not is_alive(guard))
 
     def engine(self) -> psutil.Process:
         """The one engine; fails when there are none or several."""
@@ -199,19 +199,14 @@ class Gpu:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether it runs; what has ended and waits to be collected by its parent does not."""
+    """Whether any of it runs; what has ended and waits to be collected by its parent does not.
+
+    One that was killed shows as ended when its main thread is; its ports and locks are held until the last one is.
+    """
     try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+        return process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
     except psutil.Error:
         return False
-
-
-def tunnels_of(guard: psutil.Process) -> list[psutil.Process]:
-    """What it holds to the machines of deployments, and is to end with it; none when it has just ended."""
-    try:
-        return [process for process in guard.children() if process.name() == "ssh"]
-    except psutil.Error:
-        return []
 
 
 def resource_of(process: psutil.Process) -> str:
