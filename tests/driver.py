@@ -209,6 +209,14 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
+def tunnels_of(guard: psutil.Process) -> list[psutil.Process]:
+    """What it holds to the machines of deployments, and is to end with it; none when it has just ended."""
+    try:
+        return [process for process in guard.children() if process.name() == "ssh"]
+    except psutil.Error:
+        return []
+
+
 def resource_of(process: psutil.Process) -> str:
     """The resource that it belongs to; empty for a process that belongs to none, or has just ended."""
     try:
