@@ -529,6 +529,17 @@ def test_a_zombie_is_not_alive() -> None:
         assert not client.is_alive(client.Process(ended.pid, process.create_time()))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="how Linux shows a process whose main thread has ended")
+def test_a_zombie_of_which_a_thread_still_runs_is_alive() -> None:
+    code = "import ctypes, threading; threading.Thread(target=input).start(); ctypes.CDLL(None).pthread_exit(None)"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as child:
+        process = psutil.Process(child.pid)
+        eventually(lambda: process.status() == psutil.STATUS_ZOMBIE)
+        assert client.is_alive(client.Process(child.pid, process.create_time()))
+        child.kill()
+    assert not client.is_alive(client.Process(child.pid, process.create_time()))
+
+
 @pytest.mark.parametrize("resource_id", ["", "..", "gpu-", "../../etc", "gpu-../one", "gpu-one\n"])
 def test_what_cannot_be_a_name_of_ours_does_not_exist(provider: LocalProvider, resource_id: str) -> None:
     provider.launch(request(provider))

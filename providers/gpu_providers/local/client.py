@@ -65,12 +65,16 @@ def start(command: Sequence[str], *, folder: Path, output: Path, env: Mapping[st
 
 
 def is_alive(process: Process) -> bool:
-    """Whether this very process still runs; a zombie does not."""
+    """Whether any of this very process still runs.
+
+    A zombie does not, unless some thread of it does: until its last one has ended, it holds its ports and its memory.
+    """
     import psutil
 
     try:
         now = psutil.Process(process.pid)
-        return now.create_time() == process.created_s and now.status() != psutil.STATUS_ZOMBIE
+        has_ended = now.status() == psutil.STATUS_ZOMBIE and now.num_threads() <= 1
+        return now.create_time() == process.created_s and not has_ended
     except psutil.Error:
         return False
 
