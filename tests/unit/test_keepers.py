@@ -13,7 +13,6 @@ from gpu_cli.commands.guard import _service_in_words
 from gpu_cli.commands.here import the_wanted
 from gpu_cli.commands.ls import _trouble
 from gpu_cli.commands.stories import gap_in_words, stops_in_words
-from gpu_cli.config.settings import Limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.away_record import LATE_S, STANDS_STILL, note
@@ -24,7 +23,6 @@ from gpu_cli.fleet.guard_process import lock_path
 from gpu_cli.fleet.guard_service import service_lock_path
 from gpu_cli.fleet.guard_unit import installed
 from gpu_cli.fleet.keepers import NO_KEEPERS, Keepers, check_kept, keepers
-from gpu_cli.fleet.launch import Wanted
 from gpu_cli.fleet.services import Systemd
 from gpu_cli.fleet.stops import stops_of
 from gpu_cli.locks import Lock
@@ -34,7 +32,6 @@ from gpu_cli.ui.progress import Silent
 from gpu_providers.base import Kind, Link, Offer, SelfDestruction
 
 ENDS_ITSELF = SelfDestruction("DELETE", "https://cloud/{POD}", {}, "GET", "https://cloud/{POD}", {404: ""}, "gpu", ())
-LIMITS = Limits(600.0, 3600.0, 1800.0, 60.0, None, None)
 RECIPE = "model: A/B\ncontext: 4096\ngpu: {names: [H100]}\nproviders: {able: {on_node_key: true}}\n"
 
 
@@ -96,12 +93,12 @@ def send_away(fleet: Fleet, account: str = "mine") -> None:
     (fleet.paths.state / "away.json").write_text(json.dumps(away))
 
 
-def left(fleet: Fleet, *offers: Offer, progress: Silent | None = None, **said: bool) -> list[str]:
+def left(fleet: Fleet, *offers: Offer, progress: Silent | None = None, accepted: bool = False) -> list[str]:
     """The clouds at which it may be launched."""
     recipe = parse_recipe(RECIPE, Path("/tiny.yaml"), shown="tiny.yaml")
     candidates = rank(recipe, offers, None).candidates
-    wanted = Wanted(recipe, "tiny", LIMITS, **said)
-    return [one.offer.provider for one in check_kept(fleet, wanted, candidates, progress or Silent())]
+    kept = check_kept(fleet, recipe, candidates, progress or Silent(), accepted=accepted)
+    return [one.offer.provider for one in kept]
 
 
 @pytest.mark.parametrize("kind", [Kind.POD, Kind.VM])
@@ -115,9 +112,8 @@ def test_what_nothing_ends_is_not_ordered_and_the_error_names_every_way_out(flee
     assert "modal" not in error.hint
 
 
-@pytest.mark.parametrize("said", ["ttl_said", "yes"])
-def test_who_says_how_long_it_may_live_or_that_it_may_gets_it(fleet: Fleet, said: str) -> None:
-    assert left(fleet, offer("cloud"), **{said: True}) == ["cloud"]
+def test_who_accepts_that_gets_it(fleet: Fleet) -> None:
+    assert left(fleet, offer("cloud"), accepted=True) == ["cloud"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from gpu_providers.base import Kind, Offer
 from gpu_providers.errors import ProviderError
 
 if TYPE_CHECKING:  # `gpu ls` plans nothing
-    from gpu_cli.fleet.launch import Wanted
     from gpu_cli.planner.rank import Candidate
     from gpu_cli.recipe.schema import Recipe
 
@@ -63,19 +62,19 @@ def is_of_this_account(fleet: Fleet, away: Away) -> bool:
 
 
 def check_kept(
-    fleet: Fleet, wanted: "Wanted", candidates: "Sequence[Candidate]", progress: Progress
+    fleet: Fleet, recipe: "Recipe", candidates: "Sequence[Candidate]", progress: Progress, *, accepted: bool
 ) -> "Sequence[Candidate]":
-    """The candidates that may be launched: without keepers those that end themselves, unless the user said how long it
-    may live, or that it is all right.
+    """The candidates that may be launched: without keepers those that end themselves, unless the user has `accepted`
+    that, by saying how long it may live or that it is all right.
 
     Raises UserError BAD_INPUT `nothing-ends-it` when none is left.
     """
-    if wanted.ttl_said or wanted.yes:
+    if accepted:
         return candidates
     hands = _keepers_now(fleet, candidates, progress)
 
     def is_kept(offer: Offer) -> bool:
-        return hands.keep(offer.provider) or _ends_itself(fleet, wanted.recipe, offer)
+        return hands.keep(offer.provider) or _ends_itself(fleet, recipe, offer)
 
     kept = [candidate for candidate in candidates if is_kept(candidate.offer)]
     left_out = dict.fromkeys(one.offer.provider for one in candidates if one not in kept)

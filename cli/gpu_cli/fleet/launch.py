@@ -63,7 +63,8 @@ def launch(fleet: Fleet, wanted: Wanted, candidates: Sequence[Candidate], progre
     UserError: BAD_INPUT, LAUNCH_FAILED when no candidate could be launched, NEVER_HEALTHY, LIMIT_REACHED,
     CLEANUP_UNCONFIRMED.
     """
-    candidates = check_kept(fleet, wanted, candidates, progress)
+    accepted = wanted.ttl_said or wanted.yes
+    candidates = check_kept(fleet, wanted.recipe, candidates, progress, accepted=accepted)
     _check_budget(wanted, candidates[0].offer)
     warn_of_balance(fleet, candidates, progress)
     _warn_of_bare(fleet, wanted, candidates, progress)
