@@ -171,6 +171,15 @@ class LaunchRequest:
     for none."""
     public: bool = False
     """The port must be reachable from here by the endpoint's own URL, whatever the provider's `link` is."""
+    start_s: float = 0.0
+    """How long it may take from the order until it serves: a cloud with a shorter patience of its own must be told."""
+    concurrency: int = 0
+    """For `Kind.SERVERLESS`: requests at once for which one worker was sized; 0 where that is not known."""
+    most_concurrency: int = 0
+    """For `Kind.SERVERLESS`: requests at once that one worker works on, however many it is given; 0 as above."""
+    instead: tuple[Offer, ...] = ()
+    """Other offers of this provider, of as many GPUs each, on which the same command will do: for clouds that choose
+    among several cards by themselves. The first that can be had is to be taken."""
 
 
 @dataclass(frozen=True)
@@ -329,10 +338,12 @@ class Provider(ABC):
     def forget(self, name: str) -> None:  # noqa: B027 - most keep nothing
         """Drop what is kept, here or without cost at the cloud, for a resource that is gone. Never raises."""
 
-    def edge_key(self, kind: Kind) -> Secret | None:  # noqa: ARG002 - most clouds have none, of whatever kind
-        """The key that the cloud's own edge demands at endpoints of this kind, in the place of the engine's.
+    def edge_key(self, kind: Kind, name: str) -> Secret | None:  # noqa: ARG002 - most clouds have none
+        """The key that the cloud's own edge demands at the endpoint of the resource of this name and kind, in the place
+        of the engine's; by what this side knows.
 
-        None where the engine checks its own key. Raises AuthError when there is none to be had.
+        None where the engine checks its own key, and before the launch of one whose key is made with it. Raises
+        AuthError when there is none to be had.
         """
         return None
 

@@ -148,7 +148,7 @@ def test_what_the_recipe_says_is_sent(cloud: RunPodEmulator, provider: RunPodPro
         "workers_min": 1, "workers_max": 3, "flashboot": False, "timeout": 90, "registry": "reg1",
         "regions": ["US-KS-2"], "disk_gb": 200,
     }  # fmt: skip
-    provider.launch(request_for(provider, options=said, labels={"concurrency": "64"}))
+    provider.launch(request_for(provider, options=said, concurrency=64))
     body = created(cloud)
     assert (body["workers"]["min"], body["workers"]["max"]) == (1, 3)
     assert (body["flashboot"], body["timeout"], body["registry"]) == ("OFF", 90_000, "reg1")
@@ -308,7 +308,7 @@ def test_a_status_that_nobody_knows_is_counted_as_billed(cloud: RunPodEmulator, 
 
 
 def test_it_asks_for_runpods_key_at_the_edge(cloud: RunPodEmulator, provider: RunPodProvider) -> None:
-    key = provider.edge_key(Kind.SERVERLESS)
+    key = provider.edge_key(Kind.SERVERLESS, "gpu-a")
     assert key is not None
     assert key.reveal() == cloud.key
     resource = provider.launch(request_for(provider))

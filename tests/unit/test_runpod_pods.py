@@ -478,10 +478,10 @@ def test_what_the_account_has_left_is_told_where_runpod_tells_it(
 def test_only_a_serverless_endpoint_is_asked_with_the_accounts_key(
     provider: RunPodProvider, cloud: RunPodEmulator, tmp_path: Path
 ) -> None:
-    assert provider.edge_key(Kind.POD) is None
-    assert provider.edge_key(Kind.SERVERLESS) == Secret(cloud.key)
+    assert provider.edge_key(Kind.POD, "gpu-a") is None
+    assert provider.edge_key(Kind.SERVERLESS, "gpu-a") == Secret(cloud.key)
     with pytest.raises(AuthError):
-        provider_at(cloud, tmp_path, RUNPOD_API_KEY="").edge_key(Kind.SERVERLESS)
+        provider_at(cloud, tmp_path, RUNPOD_API_KEY="").edge_key(Kind.SERVERLESS, "gpu-a")
 
 
 def test_the_limits_of_the_edge_are_known(provider: RunPodProvider) -> None:

@@ -46,9 +46,10 @@ class Fleet:
 
         Where the cloud's edge demands a key of its own, that is the one, and no copy of it is kept.
         """
-        if deployment.kind is Kind.SERVERLESS and (key := self.provider(deployment.provider).edge_key(deployment.kind)):
+        name, kind = deployment.resource_name, deployment.kind
+        if kind is Kind.SERVERLESS and (key := self.provider(deployment.provider).edge_key(kind, name)):
             return key
-        return self.keys.read(deployment.resource_name)
+        return self.keys.read(name)
 
     def launch_lock(self, name: str) -> Lock:
         """Held by the one process that launches (or runs) the deployment of this name."""

@@ -124,12 +124,13 @@ def serverless_request(
     ordered = _ordered(recipe, deployment, candidate, provider)
     return replace(
         ordered,
-        # By it a cloud decides when one worker is not enough.
-        labels={**ordered.labels, "concurrency": str(recipe.concurrency)},
         # Without `--host` vLLM listens on all addresses.
         command=(source.location, *revision, "--port", str(PORT), *args),
         secret_env={**({"VLLM_API_KEY": key} if key else {}), **dict(secrets_of(fleet, [source]))},
         idle_s=deployment.idle_s,
+        start_s=deployment.start_deadline_at - fleet.clock.now(),
+        concurrency=recipe.concurrency,
+        most_concurrency=(candidate.sizing.settings.max_num_seqs or 0) if candidate.sizing else 0,
     )
 
 

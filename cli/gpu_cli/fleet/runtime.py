@@ -33,7 +33,7 @@ def request_for(
     has one of its own. Raises UserError and ProviderError.
     """
     kind, provider = candidate.offer.kind, fleet.provider(candidate.offer.provider)
-    if kind is Kind.SERVERLESS and provider.edge_key(kind):
+    if kind is Kind.SERVERLESS and provider.edge_key(kind, deployment.resource_name):
         return serverless_request(fleet, recipe, deployment, candidate, None)
     key = fleet.keys.create(deployment.resource_name)
     if kind is Kind.SERVERLESS:

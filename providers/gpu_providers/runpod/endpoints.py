@@ -28,7 +28,7 @@ PREFIX = "serverless/"
 """Before the id of an endpoint, in a resource's id."""
 LONGEST_IDLE_S = 3600
 REQUESTS_PER_WORKER = 16
-"""In flight before another worker is started, where no label `concurrency` says otherwise."""
+"""In flight before another worker is started, where the launch does not say."""
 
 _UNBILLED = ("THROTTLED", "UNHEALTHY")
 """Whether a worker bills while it initializes is told both ways; what is not certainly free is counted."""
@@ -143,7 +143,7 @@ def _body(
             "max": options.workers_max,
             "idleTimeout": _idle_timeout_s(request.idle_s),
         },
-        "scaling": {"type": "REQUEST_COUNT", "requestCount": _requests_per_worker(request)},
+        "scaling": {"type": "REQUEST_COUNT", "requestCount": request.concurrency or REQUESTS_PER_WORKER},
         "timeout": options.timeout_s * 1000,
         "flashboot": "FLASHBOOT" if options.flashboot else "OFF",
     }
@@ -164,11 +164,6 @@ def _idle_timeout_s(idle_s: float) -> int:
             hint="give an idle limit of at most an hour: --idle 1h",
         )
     return seconds
-
-
-def _requests_per_worker(request: LaunchRequest) -> int:
-    said = request.labels.get("concurrency", "")
-    return max(1, int(said)) if said.isdecimal() else REQUESTS_PER_WORKER
 
 
 def _in_words(workers: Sequence[Json]) -> str:

@@ -124,7 +124,7 @@ class RunPodProvider(Provider, VolumeStore):
             credential_variables=("RUNPOD_API_KEY",),
         )
 
-    def edge_key(self, kind: Kind) -> Secret | None:
+    def edge_key(self, kind: Kind, name: str) -> Secret | None:  # noqa: ARG002 - one key for all
         return api_key(self.context.environ) if kind is Kind.SERVERLESS else None
 
     def account(self) -> str:
