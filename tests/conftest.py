@@ -3,12 +3,13 @@
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import certifi
 import platformdirs
 import pytest
+from aftermath import aftermath
 from driver import Gpu
 
 from gpu_cli.engine.build import build_for
@@ -20,6 +21,15 @@ sys.dont_write_bytecode = False  # pytest's own version of each file of tests: t
 _OF_THE_USER = re.compile(
     r"(GPU|HF|HUGGING_FACE|AWS|RUNPOD|VAST|LAMBDA|MODAL|MODELSCOPE|OPENAI|VLLM|XDG)_.*|COLUMNS|FORCE_COLOR|LC_ALL|LANG"
 )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure that does not come again has to explain itself."""
+    report = yield
+    if report.failed:
+        report.sections += aftermath(getattr(item, "funcargs", {}).values())
+    return report
 
 
 @pytest.fixture(autouse=True)

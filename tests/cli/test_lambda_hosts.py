@@ -25,12 +25,14 @@ def datacenter() -> Iterator[LambdaEmulator]:
 
 
 @contextmanager
-def dropping_connections(cloud: LambdaEmulator, every_s: float) -> Iterator[None]:
-    """With the SSH server of the newest machine."""
+def dropping_connections(cloud: LambdaEmulator, after_s: float) -> Iterator[None]:
+    """With the SSH server of the newest machine, less and less often: a busy machine takes longer to log in."""
     enough = threading.Event()
 
     def drop() -> None:
-        while not enough.wait(every_s):
+        pause_s = after_s
+        while not enough.wait(pause_s):
+            pause_s *= 1.5
             with suppress(LookupError):
                 cloud.drop_ssh(launches(cloud)[-1]["name"] if launches(cloud) else "")
 
@@ -60,7 +62,7 @@ def test_a_machine_that_boots_late_lets_nobody_in_and_drops_connections_comes_up
     gpu: Gpu, at_lambda: LambdaEmulator, rentable: Rentable
 ) -> None:
     at_lambda.misbehave({"do": "auth-late", "seconds": 1.0})
-    with dropping_connections(at_lambda, every_s=0.7):
+    with dropping_connections(at_lambda, after_s=0.7):
         launched = up(gpu, rentable(gpu=ONE))
     assert launched.exit == 0, launched.stderr
     assert len(launches(at_lambda)) == 1, gpu.ls()

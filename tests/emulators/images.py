@@ -10,6 +10,7 @@ A value that is not the declared port stays: what listens elsewhere is not reach
 """
 
 import json
+import os
 import random
 import socket
 from collections.abc import Mapping, Sequence
@@ -18,8 +19,12 @@ from typing import Any
 ENTRYPOINTS = {"vllm/vllm-openai": ("vllm", "serve")}
 """Of the images that are known (vLLM's Dockerfile); others have none."""
 
-LOCAL_PORTS = range(20_000, 32_000)
-"""Below those that Linux gives to outgoing connections: a port that was free stays free until the command listens."""
+SHARES = 8
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+LOCAL_PORTS = range(20_000 + _WORKER % SHARES, 32_000, SHARES)
+"""Below those that Linux gives to outgoing connections, and of each worker of a test run others: a port that was free
+stays free until the command listens.
+"""
 
 
 def entrypoint_of(image: str) -> tuple[str, ...]:

@@ -94,6 +94,13 @@ def test_an_answer_that_is_no_completion_is_refused(
         client.complete("tiny", timeout_s=5)
 
 
+@pytest.mark.parametrize("status", [502, 504])
+def test_what_a_gateway_says_is_no_answer_of_the_engine(server: Server, client: EngineClient, status: int) -> None:
+    server.answers = {"/v1/models": (status, "it hung up without an answer")}
+    with pytest.raises(EngineUnreachable, match=f"answered {status}: it hung up"):
+        client.models()
+
+
 def test_no_answer_is_unreachable_and_the_text_has_no_key() -> None:
     with EngineClient("http://127.0.0.1:9", Secret("sk-1")) as client, pytest.raises(EngineUnreachable) as error:
         client.models()

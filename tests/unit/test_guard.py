@@ -251,3 +251,18 @@ def test_what_its_cloud_took_back_is_launched_again_once_it_is_gone(
         run(fleet, Turns(clock, 1000))
         assert fleet.store.get("gpu-tiny-1").reason == "taken back: outbid"
     assert left.get(timeout=20) == 0
+
+
+def test_what_was_taken_back_is_launched_again_even_if_who_ended_it_did_not_see_it_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    fleet = make_fleet(tmp_path, Cloud(), clock)
+    started: list[object] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: started.append(_))
+    fleet.store.add(deployment(state=State.TERMINATING, reason="taken back: outbid"))
+    recipe = parse_recipe("model: A/B\nspot: true\nwhen_lost: replace\n", tmp_path / "r.yaml", shown="r.yaml")
+    spot_recipes(fleet).keep("gpu-tiny-1", recipe, Terms(None, 60.0))
+    with closing(fleet.store):
+        run(fleet, Turns(clock, 1000))
+    assert len(started) == 1

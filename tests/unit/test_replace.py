@@ -15,6 +15,7 @@ from gpu_cli.fleet.collect import forget_keys
 from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import guard_log_path
+from gpu_cli.fleet.reconcile import look
 from gpu_cli.fleet.replace import MOST_REPLACEMENTS, call_off, replace_lost
 from gpu_cli.fleet.spot import TAKEN_BACK, Terms, spot_recipes
 from gpu_cli.fleet.teardown import end_on_request, tear_down
@@ -144,6 +145,19 @@ def test_what_is_taken_down_while_its_cloud_takes_it_back_is_not_replaced(
     taken = fleet.store.move(ready, State.TERMINATING, at=NOW, reason=f"{TAKEN_BACK}: outbid")
     assert replace_lost(fleet, end_on_request(fleet, taken)) == ""
     assert started == []
+
+
+def test_what_another_command_sees_gone_first_is_replaced_all_the_same(
+    fleet: Fleet, cloud: Cloud, started: list[list[str]]
+) -> None:
+    fleet.store.add(deployment())
+    spot_recipes(fleet).keep("gpu-tiny-1", parse_recipe(REPLACE, Path("/r.yaml"), shown="r.yaml"), TERMS)
+    ready = fleet.store.get("gpu-tiny-1")
+    taken = fleet.store.move(ready, State.TERMINATING, at=NOW, reason=f"{TAKEN_BACK}: outbid")
+    seen, _ = look(fleet, ready)
+    assert (seen.state, seen.reason) == (State.FAILED, f"{TAKEN_BACK}: outbid")
+    replace_lost(fleet, tear_down(fleet, taken, taken.reason))
+    assert len(started) == 1
 
 
 @pytest.mark.parametrize(

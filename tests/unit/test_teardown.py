@@ -231,6 +231,14 @@ def test_finishing_what_another_process_has_finished_answers_how_it_ended(fleet:
     assert finish(fleet, old, reason="something else") == first
 
 
+def test_who_sees_it_gone_before_the_one_that_ends_it_keeps_the_reason(fleet: Fleet) -> None:
+    fleet.store.add(deployment())
+    old = fleet.store.get("gpu-tiny-1")
+    fleet.store.move(old, State.TERMINATING, at=NOW, reason="engine-died: killed by SIGKILL")
+    seen = finish(fleet, old, reason="ended outside gpu")
+    assert (seen.state, seen.reason) == (State.FAILED, "engine-died: killed by SIGKILL")
+
+
 def test_what_another_account_does_not_see_is_not_gone(fleet: Fleet, cloud: Cloud) -> None:
     fleet.store.add(deployment(account="mine"))
     cloud.credentials = "theirs"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 USER_AGENT = f"gpu-cli/{__version__}"
 """Edges in front of endpoints refuse those of programming languages as bots."""
 CANARY_PROMPT = "The capital of France is"
+GATEWAYS = (502, 504)
+"""What stands between says so, such as the guard's forwarder while a tunnel is made anew; vLLM itself says neither."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ class EngineClient:
         except httpx.HTTPError as error:
             raise EngineUnreachable(f"{path}: {type(error).__name__}") from error
         if response.status_code != httpx.codes.OK:
-            raise EngineRefused(f"{path} answered {response.status_code}: {response.text[:300]}")
+            said = f"{path} answered {response.status_code}: {response.text[:300]}"
+            raise EngineUnreachable(said) if response.status_code in GATEWAYS else EngineRefused(said)
         return response
 
 

@@ -53,6 +53,7 @@ class Guard:
 
     def turn(self) -> bool:
         """Look at everything once, or at some of it when told to stop. False when nothing lives."""
+        self._forget_done()  # before the record is read: what they have ended is not looked at again
         live = self.forward()
         self._heartbeats.tell(live)
         self._forget_ended(live)
@@ -117,7 +118,9 @@ class Guard:
             reason = why_end(self._fleet, deployment, resource) or self._why_idle(deployment)
         if reason:
             self._end(deployment, reason)
-        elif detached and deployment.is_live:
+        elif not deployment.is_live:
+            _replace(self._fleet, deployment)  # who began to end it may not have seen it gone
+        elif detached:
             self._see_through(deployment)
 
     def _is_detached_start(self, deployment: Deployment) -> bool:
@@ -144,8 +147,7 @@ class Guard:
         def end(fleet: Fleet) -> None:
             ended = tear_down(fleet, deployment, reason)
             _done(ended)
-            if said := replace_lost(fleet, ended):
-                print_message(said)
+            _replace(fleet, ended)
 
         self._start(deployment, end)
 
@@ -175,10 +177,12 @@ class Guard:
             self._clients[known_as] = client_for(self._fleet, deployment, key)
         return self._clients[known_as]
 
-    def _forget_ended(self, live: Sequence[Deployment]) -> None:
+    def _forget_done(self) -> None:
         for name, work in list(self._busy.items()):
             if work.done():
                 del self._busy[name]
+
+    def _forget_ended(self, live: Sequence[Deployment]) -> None:
         self._close_clients_but([(one.resource_name, engine_url(one)) for one in live])
         names = {deployment.resource_name for deployment in live}
         self._due_at = {name: due_at for name, due_at in self._due_at.items() if name in names}
@@ -202,3 +206,8 @@ def logged(name: str) -> Iterator[None]:
 
 def _done(deployment: Deployment) -> None:
     print_message(f"{deployment.resource_name}: {deployment.state} {deployment.reason}")
+
+
+def _replace(fleet: Fleet, ended: Deployment) -> None:
+    if said := replace_lost(fleet, ended):
+        print_message(said)

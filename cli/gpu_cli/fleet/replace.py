@@ -23,13 +23,13 @@ def replace_lost(fleet: Fleet, ended: Deployment) -> str:
     To be called with one that is verified gone. The launch is a process of its own, which outlives this one; what comes
     back is a line about it, empty where there is nothing to say. Raises UserError for a recipe that cannot be read.
     """
-    from gpu_cli.recipe.files import load_recipe
-
     kept = spot_recipes(fleet)
     recipe_path = kept.recipe_path(ended.resource_name)
     terms = kept.terms_beside(recipe_path)
     if terms is None or ended.is_live or not ended.reason.startswith(TAKEN_BACK):
         return ""
+    from gpu_cli.recipe.files import load_recipe  # slow to import, and few are replaced
+
     if why_not := _why_not(fleet, ended, terms, load_recipe(recipe_path).when_lost):
         kept.forget(ended.resource_name)
         return f"{ended.name} is not replaced: {why_not}"

@@ -125,7 +125,12 @@ def recognised(provider: Provider, deployment: Deployment) -> Deployment:
 
 
 def finish(fleet: Fleet, deployment: Deployment, *, reason: str = "") -> Deployment:
-    """Write down that it is gone; the caller has the cloud's word for it. `reason` is for one that ended by itself."""
+    """Write down that it is gone; the caller has the cloud's word for it. `reason` is for one that ended by itself.
+
+    To who looks at the wrong moment, one that another process is ending has: whoever ends it has written down why.
+    """
+    if deployment.state is State.TERMINATING:
+        reason = ""
     now, ended = fleet.clock.now(), replace(deployment, reason=reason or deployment.reason)
     try:
         deployment = fleet.store.move(
