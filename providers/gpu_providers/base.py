@@ -179,7 +179,7 @@ class LaunchRequest:
     """For `Kind.SERVERLESS`: requests at once that one worker works on, however many it is given; 0 as above."""
     instead: tuple[Offer, ...] = ()
     """Other offers of this provider, of as many GPUs each, on which the same command will do: for clouds that choose
-    among several cards by themselves. The first that can be had is to be taken."""
+    among several cards by themselves (`Provider.chooses_cards`). The first that can be had is to be taken."""
     entry: Path | None = None
     """For `Kind.SERVERLESS`, where workers run a Python file and not the image's own command: `templates/modal_entry.py`,
     which starts the command in the environment variable GPU_COMMAND (a JSON list)."""
@@ -283,6 +283,8 @@ class Provider(ABC):
     link: Link = Link.DIRECT
     """How its endpoints are reached. For another than DIRECT their URLs are those of the bare port: `http://`. For SSH
     it is the port as the machine itself sees it, `http://127.0.0.1:8000`."""
+    chooses_cards: bool = False
+    """Its serverless workers run on whichever of several cards can be had: it heeds `LaunchRequest.instead`."""
 
     def __init__(self, context: ProviderContext) -> None:
         self.context = context

@@ -1,7 +1,7 @@
 """What the clouds asked on known days: for plans without credentials, which can be read and not launched.
 
 `data/price_snapshot.json` holds groups of prices that share a cloud, a day and a source; `usd_per_hour` is by card and
-number of cards, for all of them together.
+number of cards, for all of them together. Modal asks everybody the same, so that its offers are what it would sell.
 """
 
 import json
@@ -11,8 +11,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from gpu_providers.base import Kind, Offer
+from gpu_providers.base import Kind, Offer, Search
 from gpu_providers.gpus import GPUS
+from gpu_providers.modal_cloud.offers import offers as modal_offers
+from gpu_providers.modal_cloud.options import Options
+from gpu_providers.modal_cloud.rates import LISTED
 
 SNAPSHOT_DATE = date(2026, 10, 29)
 """Of its newest price; every offer carries the day of its own."""
@@ -21,7 +24,8 @@ SNAPSHOT_DATE = date(2026, 10, 29)
 @cache
 def snapshot_offers() -> tuple[Offer, ...]:
     """All of them, each with the day of its own price."""
-    return tuple(offer for group in _groups() for offer in _offers(group))
+    listed = [offer for group in _groups() for offer in _offers(group)]
+    return (*listed, *modal_offers(Search(), Options(), LISTED))
 
 
 def _groups() -> list[Mapping[str, Any]]:
@@ -31,10 +35,8 @@ def _groups() -> list[Mapping[str, Any]]:
 
 
 def _offers(group: Mapping[str, Any]) -> Iterator[Offer]:
-    extra: Mapping[str, float] = group.get("extra_usd_per_hour", {})
     for gpu, prices in group["usd_per_hour"].items():
         for count, usd_per_hour in prices.items():
-            parts = {"gpu": usd_per_hour, **extra}
             yield Offer(
                 provider=group["provider"],
                 kind=Kind(group["kind"]),
@@ -43,8 +45,8 @@ def _offers(group: Mapping[str, Any]) -> Iterator[Offer]:
                 gpu_count=int(count),
                 gpu_memory_gib=GPUS[gpu].memory_gib,
                 region="",
-                price_usd_per_hour=round(sum(parts.values()), 6),
-                price_parts=parts,
+                price_usd_per_hour=usd_per_hour,
+                price_parts={"gpu": usd_per_hour},
                 prices_as_of=datetime.fromisoformat(group["as_of"]).replace(tzinfo=UTC),
                 interruptible=group.get("interruptible", False),
                 boot_odds=group.get("boot_odds"),

@@ -135,8 +135,8 @@ def refused(fleet: Fleet, progress: Silent | None = None) -> UserError:
     return raised.value
 
 
-def nothing_is_at_modal(clouds: Clouds) -> bool:
-    return clouds.modal.state() == {"apps": [], "secrets": {}, "dicts": []}
+def what_is_at_modal(clouds: Clouds) -> dict[str, object]:
+    return {kind: found for kind, found in clouds.modal.state().items() if found}
 
 
 def test_it_is_deployed_takes_its_first_turn_and_is_removed_with_all_that_it_had(
@@ -154,14 +154,14 @@ def test_it_is_deployed_takes_its_first_turn_and_is_removed_with_all_that_it_had
     assert stat.S_IMODE((fleet.paths.state / "away.json").stat().st_mode) == 0o600
     (app,) = clouds.modal.apps.deployed()
     assert app.commit is None  # the repository that it was deployed from is none of its business
-    assert clouds.modal.state() == {
-        "apps": [{"name": "gpu-guard", "functions": ["enforce"]}],
+    assert what_is_at_modal(clouds) == {
+        "apps": [{"name": "gpu-guard", "functions": ["enforce"], "tags": {}}],
         "secrets": {"gpu-guard": ["GPU_LAMBDA_API_URL", "LAMBDA_API_KEY"]},
         "dicts": ["gpu-guard"],
     }
 
     assert away.undeploy(fleet)
-    assert nothing_is_at_modal(clouds)
+    assert not what_is_at_modal(clouds)
     assert recorded(fleet.paths) is None
     assert clouds.modal.run_schedules() == []
     assert not away.undeploy(fleet)
@@ -267,7 +267,7 @@ def test_a_key_that_lambda_refuses_fails_loudly_and_leaves_nothing(clouds: Cloud
     assert (error.exit_status, error.code) == (Exit.CREDENTIALS, "refused")
     assert error.message == "at Modal: Lambda refuses the key (401)"
     assert told.notes == [away.HANDED_OVER, "nothing of it is left at Modal"]
-    assert nothing_is_at_modal(clouds)
+    assert not what_is_at_modal(clouds)
     assert recorded(fleet.paths) is None
 
 

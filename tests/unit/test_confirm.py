@@ -57,11 +57,11 @@ def fleet(tmp_path: Path, cloud: Cloud, clock: FakeClock) -> Iterator[Fleet]:
     fleet.store.close()
 
 
-def confirmed(fleet: Fleet, *answers: Reply, kind: Kind = Kind.POD) -> tuple[bool, list[str]]:
+def confirmed(fleet: Fleet, *answers: Reply, kind: Kind = Kind.POD, most_workers: int = 1) -> tuple[bool, list[str]]:
     """What comes of it, and what the user is told."""
-    notes = Notes()
+    notes, made = Notes(), deployment(kind=kind, most_workers=most_workers)
     with ScriptedServer(*answers) as server, EngineClient(server.url, Secret("sk")) as client:
-        return confirm_own_stop(fleet, client, deployment(kind=kind), notes), notes.lines
+        return confirm_own_stop(fleet, client, made, notes), notes.lines
 
 
 def test_a_supervisor_that_can_destroy_its_resource_is_an_armed_stop(fleet: Fleet) -> None:
@@ -123,3 +123,15 @@ def test_what_scales_to_zero_is_confirmed_by_its_cloud(
         return
     with pytest.raises(UserError, match="cloud of tiny did not confirm"):
         confirmed(fleet, kind=Kind.SERVERLESS)
+
+
+@pytest.mark.parametrize(
+    ("most_workers", "more"),
+    [(1, ": while this machine is on, its guard keeps one until it has been idle for 10m"), (2, "")],
+)
+def test_the_user_is_told_of_a_cloud_that_ends_idle_workers_sooner(
+    fleet: Fleet, cloud: Cloud, most_workers: int, more: str
+) -> None:
+    cloud.resources = {"gpu-tiny-1": replace(cloud.add("gpu-tiny-1"), native_idle_s=300.0)}
+    told = f"cloud ends idle workers after 5m at the latest{more}"
+    assert confirmed(fleet, kind=Kind.SERVERLESS, most_workers=most_workers) == (True, [told])

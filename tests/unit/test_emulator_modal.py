@@ -157,19 +157,24 @@ def test_a_function_runs_apart_with_its_secrets_and_its_file_and_costs_until_its
     assert path.endswith("/root/entry.py")
     assert Path(path) != Path(entry.__file__)
     assert process == process_again  # it is kept warm
-    (meter,) = [one for one in cloud.bill()["resources"] if one["name"] == "look"]
+    (meter,) = [one for one in containers_billed(cloud) if one["name"] == "looks worker"]
     assert meter["alive"]
     app.stop(client=client)
-    (meter,) = [one for one in until_settled(cloud) if one["name"] == "look"]
+    (meter,) = [one for one in until_settled(cloud) if one["name"] == "looks worker"]
     assert meter["usd"] > 0
 
 
+def containers_billed(cloud: ModalEmulator) -> list[dict[str, Any]]:
+    """Apps are on the bill as well, for nothing."""
+    return [one for one in cloud.bill()["resources"] if one["name"].endswith(" worker")]
+
+
 def until_settled(cloud: ModalEmulator) -> list[dict[str, Any]]:
-    """The bill once nothing costs any more."""
+    """The bill once no container costs any more."""
     give_up_at = time.monotonic() + 10
-    while any(one["alive"] for one in cloud.bill()["resources"]) and time.monotonic() < give_up_at:
+    while any(one["alive"] for one in containers_billed(cloud)) and time.monotonic() < give_up_at:
         time.sleep(0.02)
-    resources: list[dict[str, Any]] = cloud.bill()["resources"]
+    resources = containers_billed(cloud)
     assert not [one for one in resources if one["alive"]]
     return resources
 

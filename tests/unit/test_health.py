@@ -3,6 +3,7 @@
 # ruff: noqa: ARG002 - stand-ins take what the real ones take
 
 from collections.abc import Callable, Sequence
+from threading import Event
 
 import pytest
 from fleets import NOW, Cloud, FakeClock
@@ -29,9 +30,13 @@ class Endpoint:
     def __init__(self, clock: FakeClock, healthy_at: float, breaks: int) -> None:
         self.clock, self.healthy_at, self.breaks = clock, healthy_at, breaks
         self.asked = 0
+        self.is_let_go = Event()
+        """Until then it holds what it is asked."""
+        self.is_let_go.set()
 
-    def is_healthy(self) -> bool:
+    def is_healthy(self, *, held_s: float = 0.0) -> bool:
         self.asked += 1
+        self.is_let_go.wait()
         return self.clock.now() >= self.healthy_at
 
     def models(self) -> Sequence[str]:
@@ -94,10 +99,16 @@ def cloud() -> Cloud:
 @pytest.fixture
 def wait(clock: FakeClock, cloud: Cloud) -> Callable[..., Watched]:
     def wait(
-        *, healthy_after_s: float = 1e9, deadline_s: float = 1e6, endpoint: str = "http://cloud", breaks: int = 0
+        *,
+        healthy_after_s: float = 1e9,
+        deadline_s: float = 1e6,
+        endpoint: str = "http://cloud",
+        breaks: int = 0,
+        on_request: bool = False,
+        engine: Endpoint | None = None,
     ) -> Watched:
         watched = Watched()
-        connection = Connection(Endpoint(clock, NOW + healthy_after_s, breaks), endpoint)
+        connection = Connection(engine or Endpoint(clock, NOW + healthy_after_s, breaks), endpoint)
         wait_until_healthy(
             Start(
                 provider=cloud,
@@ -110,6 +121,7 @@ def wait(clock: FakeClock, cloud: Cloud) -> Callable[..., Watched]:
                 progress=watched,
                 check_still_wanted=lambda: None,
                 visible_at=NOW + VISIBLE_AFTER_S,
+                on_request=on_request,
             )
         )
         return watched
@@ -276,3 +288,39 @@ def test_a_completion_whose_connection_breaks_is_tried_again(wait: Callable[...,
 def test_but_not_for_ever(wait: Callable[..., Watched]) -> None:
     with pytest.raises(NotHealthy, match=r"the engine does not work: .*RemoteProtocolError"):
         wait(healthy_after_s=1, breaks=CANARY_TRIES)
+
+
+# --- what is started by a request ------------------------------------------------------------------------------------
+
+
+def test_what_starts_on_request_boots_until_its_engine_says_something(
+    cloud: Cloud, clock: FakeClock, wait: Callable[..., Watched]
+) -> None:
+    def say() -> None:
+        cloud.logged = ["Starting to load model"] if clock.now() > NOW + 30 else []
+
+    cloud.boots = [Boot(True, "1 container pending")]
+    clock.on_sleep = say
+    watched = wait(healthy_after_s=60, on_request=True)
+    assert watched.stages == ["boot", "load", "healthy", "canary"]
+    assert "1 container pending" in watched.details
+
+
+def test_where_no_worker_comes_up_another_offer_may_do(
+    cloud: Cloud, clock: FakeClock, wait: Callable[..., Watched]
+) -> None:
+    cloud.boots = [Boot(True, "1 container pending")]
+    with pytest.raises(HostFailed, match="none of its workers came up for 20m"):
+        wait(on_request=True)
+    assert BOOT_DEADLINE_S <= clock.now() - NOW < BOOT_DEADLINE_S + 10
+
+
+def test_a_request_that_is_held_is_the_only_one_and_holds_up_nothing(
+    cloud: Cloud, clock: FakeClock, wait: Callable[..., Watched]
+) -> None:
+    engine = Endpoint(clock, NOW, breaks=0)
+    engine.is_let_go.clear()
+    with pytest.raises(NotHealthy) as failed:
+        wait(on_request=True, engine=engine, deadline_s=100)
+    assert (failed.value.diagnosis.code, engine.asked) == ("start-deadline", 1)
+    engine.is_let_go.set()

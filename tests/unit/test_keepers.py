@@ -156,6 +156,8 @@ def test_an_installed_guard_that_somebody_has_disabled_keeps_nothing(fleet: Flee
 def test_a_guard_at_modal_of_which_modal_says_nothing_now_keeps_nothing_that_is_launched(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):
+        monkeypatch.setenv(name, "not-asked-for")
     monkeypatch.setenv("MODAL_SERVER_URL", "http://127.0.0.1:9")
     send_away(fleet)
     assert keepers(fleet) == Keepers(installed=False, away="modal")

@@ -27,7 +27,7 @@ from gpu_cli.planner.offers.filters import Filters
 from gpu_cli.planner.rank import rank
 from gpu_cli.recipe.files import load_recipe, parse_recipe
 from gpu_cli.ui.progress import Progress, Silent
-from gpu_providers.base import Boot, Link, Offer, Resource
+from gpu_providers.base import Boot, Kind, LaunchRequest, Link, Offer, Resource
 from gpu_providers.errors import (
     AuthError,
     CommandCrashed,
@@ -327,6 +327,21 @@ def test_when_nobody_reads_any_more_it_is_ended_all_the_same(
         up(fleet, wait=True, progress=Unread(clock, from_s))
     assert (len(cloud.launched), cloud.resources) == (int(from_s > 0), {})
     assert fleet.store.live() == []
+
+
+def test_what_scales_to_zero_is_metered_from_when_it_was_made_however_long_that_took(
+    fleet: Fleet, cloud: Host, clock: FakeClock
+) -> None:
+    launched = cloud.launch
+
+    def slow(request: LaunchRequest) -> Resource:
+        clock.time += 300
+        return launched(request)
+
+    cloud.launch = slow  # type: ignore[method-assign]
+    made = up(fleet, offer("cloud", kind=Kind.SERVERLESS))
+    recorded = fleet.store.get(made.resource_name)
+    assert (recorded.launched_at, recorded.metered_at, recorded.metered_usd) == (NOW, NOW + 300, 0.0)
 
 
 def test_what_has_been_made_is_on_record_before_anything_else(fleet: Fleet, cloud: Host) -> None:

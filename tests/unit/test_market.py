@@ -24,7 +24,7 @@ from gpu_cli.paths import Paths
 from gpu_cli.planner.rank import Plan, Rejected
 from gpu_cli.recipe.files import parse_recipe
 from gpu_cli.recipe.schema import Recipe
-from gpu_providers.base import Kind
+from gpu_providers.base import Kind, Offer, Search
 from gpu_providers.errors import AuthError, InvalidRequest, NoCredentials, ProviderUnavailable
 from gpu_providers.gpus import GPUS
 from gpu_providers.offer_document import offers_document
@@ -232,6 +232,29 @@ def test_serverless_is_shown_beside_the_pods_that_it_competes_with(fleet: Fleet)
     assert ask_or_look_up(fleet, serverless, LIMITS, only="runpod").offers == (worker, offer())
     assert ask(fleet, serverless, LIMITS, only="runpod").offers == (worker,)
     assert ask_or_look_up(fleet, model(), LIMITS, only="runpod").offers == (offer(), worker)
+
+
+class PodsWithAKey(Seller):
+    """Needs no credentials to say that it has no serverless."""
+
+    def offers(self, search: Search) -> list[Offer]:
+        if search.kind is not Kind.SERVERLESS:
+            raise NoCredentials("no key")
+        return []
+
+
+def test_serverless_is_shown_beside_the_snapshots_pods_of_a_cloud_without_credentials(fleet: Fleet) -> None:
+    fleet._loaded["runpod"] = PodsWithAKey()
+    shown = ask_or_look_up(fleet, model("kind: serverless\n"), LIMITS, only="runpod").answers["runpod"]
+    assert shown.from_snapshot
+    assert Kind.POD in {offer.kind for offer in shown.offers}
+
+
+def test_serverless_is_shown_beside_the_vms_of_other_clouds_and_not_beside_this_machine(fleet: Fleet) -> None:
+    vm, process = offer("vm-cloud", kind=Kind.VM), offer("local", kind=Kind.PROCESS)
+    fleet._loaded.update(runpod=Seller(vm), local=Seller(process))
+    shown = ask_or_look_up(fleet, model("kind: serverless\n"), LIMITS, only=None).answers
+    assert (shown["runpod"].offers, shown["local"].offers) == ((vm,), ())
 
 
 def test_a_launch_never_sees_the_snapshot(fleet: Fleet) -> None:

@@ -259,6 +259,13 @@ def test_serverless_is_the_images_own_server_with_the_hubs_model(fleet: Fleet) -
     assert (request.idle_s, request.min_cuda_version) == (600, "13.0")
 
 
+def test_where_workers_run_python_it_is_a_file_that_the_launch_names(fleet: Fleet) -> None:
+    entry = request_of(fleet, Kind.SERVERLESS).entry
+    assert entry
+    assert "GPU_COMMAND" in entry.read_text(encoding="utf-8")
+    assert request_of(fleet, Kind.POD).entry is None
+
+
 def test_where_the_edge_has_a_key_the_engine_gets_none(tmp_path: Path) -> None:
     fleet = make_fleet(tmp_path, EdgeCloud())
     assert request_of(fleet, Kind.SERVERLESS).secret_env == {}
@@ -267,6 +274,7 @@ def test_where_the_edge_has_a_key_the_engine_gets_none(tmp_path: Path) -> None:
 
 
 def test_serverless_without_hub_weights_is_refused(fleet: Fleet) -> None:
+    candidate = candidate_of(recipe_of(), Kind.SERVERLESS)
     with pytest.raises(UserError, match="serverless needs hub weights") as refused:
-        request_of(fleet, Kind.SERVERLESS, weights=("s3://bucket/model",))
+        prepare(fleet, recipe_of(weights=("s3://bucket/model",)), candidate, fleet.provider("cloud"), Silent())
     assert refused.value.exit_status is Exit.BAD_INPUT

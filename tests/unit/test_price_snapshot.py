@@ -5,8 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_cli.planner.offers.plausible_prices import why_implausible
-from gpu_providers.base import Kind, Offer
+from gpu_providers.base import Kind, Offer, Search
 from gpu_providers.gpus import GPUS
+from gpu_providers.modal_cloud.offers import offers as modal_offers
+from gpu_providers.modal_cloud.options import Options
+from gpu_providers.modal_cloud.rates import LISTED
 from gpu_providers.offer_document import offers_document, offers_from_document
 from gpu_providers.price_snapshot import SNAPSHOT_DATE, snapshot_offers
 
@@ -43,7 +46,12 @@ def test_prices_that_people_know_are_in_it() -> None:
     prices = {offer.offer_id: offer.price_usd_per_hour for offer in snapshot_offers()}
     assert prices["runpod-secure-1xH100"] == 3.49
     assert prices["lambda-on-demand-8xH100"] == 31.92
-    assert prices["modal-list-1xH100"] == pytest.approx(3.95 + 0.3784 + 0.512)
+    assert prices["modal-1xH100"] == pytest.approx(3.95 + 4 * 0.0473 + 32 * 0.008)
+
+
+def test_modals_offers_are_those_that_modal_would_make_at_its_list_price() -> None:
+    sold = modal_offers(Search(), Options(), LISTED)
+    assert [offer for offer in snapshot_offers() if offer.provider == "modal"] == sold
 
 
 def test_what_may_be_taken_back_says_so() -> None:

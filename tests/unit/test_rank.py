@@ -15,8 +15,8 @@ from gpu_providers.gpus import GPUS
 ANY = Filters()
 
 
-def recipe(kind: str | None = None, **gpu: object) -> Recipe:
-    document = {"name": "tiny", "model": "org/model", "kind": kind, "gpu": gpu}
+def recipe(kind: str | None = None, weights: tuple[str, ...] = ("org/model",), **gpu: object) -> Recipe:
+    document = {"name": "tiny", "model": "org/model", "kind": kind, "weights": weights, "gpu": gpu}
     return Recipe.model_validate(document, context=Path("/tiny.yaml"))
 
 
@@ -76,6 +76,15 @@ def ids(plan: Plan) -> list[str]:
             "is arm64, and the image of vLLM 0.32.0 is built for x86_64",
         ),
         ({"cpu": True}, replace(CPU, architecture="arm64"), Filters(architectures=("x86_64",)), ""),
+        ({}, replace(offer(), kind=Kind.SERVERLESS), ANY, ""),
+        ({"weights": ("s3://bucket/model", "org/model")}, replace(offer(), kind=Kind.SERVERLESS), ANY, ""),
+        ({"weights": ("s3://bucket/model",)}, offer(), ANY, ""),
+        (
+            {"weights": ("s3://bucket/model", "/models/mine")},
+            replace(offer(), kind=Kind.SERVERLESS),
+            ANY,
+            "is serverless, whose workers load weights from Hugging Face only, and the recipe names none there",
+        ),
     ],
 )
 def test_an_offer_that_will_not_do_has_a_reason(

@@ -154,7 +154,7 @@ def test_settling_beside_a_guard_leaves_the_ending_to_it(fleet: Fleet, cloud: Cl
     clock.time = NOW + 3600
     guard = fleet.launch_lock("guard")
     assert guard.try_acquire()
-    assert [one.state for one in settle(fleet)] == [State.READY]
+    assert [one.state for one, _ in settle(fleet)] == [State.READY]
     guard.release()
 
 

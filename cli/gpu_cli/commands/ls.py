@@ -1,6 +1,6 @@
 """`gpu ls`: what lives, what it costs, and what will end it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,18 +27,24 @@ def ls(
     from gpu_cli.fleet.keepers import NO_KEEPERS, keepers
     from gpu_cli.fleet.reconcile import settle
     from gpu_cli.fleet.stops import stops_of
+    from gpu_providers.base import Kind
 
     with open_here() as fleet:
-        live = settle(fleet)
+        settled = settle(fleet)
+        live = [deployment for deployment, _ in settled]
         now, guarded, kept = fleet.clock.now(), guard_lives(fleet.paths), keepers(fleet) if live else NO_KEEPERS
         ended = fleet.store.ended(since=0.0 if everything else now - RECENT_S)
     shown = (*live, *(ended if everything else _without_passed_over(live, ended)))
     stops = [stops_of(deployment, guard_lives=guarded, keepers=kept) for deployment in shown]
-    documents = [deployment_document(one, its_stops, now) for one, its_stops in zip(shown, stops, strict=True)]
+    workers = {one.resource_name: detail for one, detail in settled if one.kind is Kind.SERVERLESS}
+    documents = [
+        {**deployment_document(one, its_stops, now), **_workers_document(one, workers)}
+        for one, its_stops in zip(shown, stops, strict=True)
+    ]
     messages = _trouble(live, kept) if shown else ("nothing is running",)
     table = Table(
         ("NAME", "STATE", "WHERE", "$/H", "SPENT", "IDLE", "ENDS", "BASE_URL"),
-        tuple(_row(one, its_stops, now) for one, its_stops in zip(shown, stops, strict=True)),
+        tuple(_row(one, its_stops, now, workers) for one, its_stops in zip(shown, stops, strict=True)),
     )
     show(Result({"deployments": documents}, table=table if shown else None, messages=messages), as_json=as_json)
 
@@ -57,7 +63,13 @@ def _without_passed_over(live: "Sequence[Deployment]", ended: "Sequence[Deployme
     return [one for one in ended if one.resource_id or latest[one.name] is one]
 
 
-def _row(deployment: "Deployment", stops: "Sequence[Stop]", now: float) -> tuple[str, ...]:
+def _workers_document(deployment: "Deployment", workers: Mapping[str, str]) -> Mapping[str, str]:
+    """What the workers of an endpoint do, in its cloud's words; others have none."""
+    name = deployment.resource_name
+    return {"workers": workers[name]} if name in workers else {}
+
+
+def _row(deployment: "Deployment", stops: "Sequence[Stop]", now: float, workers: Mapping[str, str]) -> tuple[str, ...]:
     from gpu_cli.commands.stories import seconds_in_words
     from gpu_cli.fleet.stops import idle_for_s
     from gpu_cli.units import format_usd
@@ -69,7 +81,7 @@ def _row(deployment: "Deployment", stops: "Sequence[Stop]", now: float) -> tuple
         where if deployment.gpu_count < 2 else f"{where} x{deployment.gpu_count}",
         format_usd(deployment.price_usd_per_hour),
         format_usd(deployment.spent_usd(now)),
-        seconds_in_words(idle_for_s(deployment, now)),
+        workers.get(deployment.resource_name) or seconds_in_words(idle_for_s(deployment, now)),
         _end(deployment, stops, now),
         deployment.base_url if deployment.is_live else "",
     )

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gpu_cli.commands.documents import iso
-from gpu_cli.planner.offers.break_even import serverless_break_even
+from gpu_cli.planner.offers.break_even import cheapest_rival, serverless_break_even
 from gpu_cli.ui.output import Table
 from gpu_cli.units import format_duration, format_usd
+from gpu_providers.base import Kind
 
 if TYPE_CHECKING:
     from gpu_cli.fleet.market import Answer, Market
@@ -70,7 +71,7 @@ def plan_prose(plan: "Plan", market: "Market", *, everything: bool) -> tuple[str
         *silent_providers(market),
         *why_not(plan, everything=everything),
         first,
-        *_against_pods(plan),
+        *_while_it_runs(plan),
     )
 
 
@@ -87,20 +88,23 @@ def plan_messages(plan: "Plan") -> tuple[str, ...]:
     return (f"its flags: {flags}",) if flags else ()
 
 
-def _against_pods(plan: "Plan") -> Sequence[str]:
-    """Of a first candidate that is serverless: up to which use it is the cheaper way to rent its GPUs."""
-    share = serverless_break_even(plan.candidates[0].offer, plan.offers)
-    if share is None:
+def _while_it_runs(plan: "Plan") -> Sequence[str]:
+    """Of the first candidate that is serverless: up to which use it is the cheaper way to rent its GPUs."""
+    offer = next((each.offer for each in plan.candidates if each.offer.kind is Kind.SERVERLESS), None)
+    rival = cheapest_rival(offer, plan.offers) if offer else None
+    if not offer or not rival:
         return ()
-    if share == 1:
-        return ("it costs less than a pod of the same GPUs however busy it is",)
-    return (f"it costs less than a pod of the same GPUs as long as it is busy less than {share:.0%} of the time",)
+    share = serverless_break_even(offer, rival)
+    busy = f"as long as it is busy less than {share:.0%} of the time" if share < 1 else "however busy it is"
+    rivals = f"the cheapest pod or VM of the same GPUs ({rival.provider}, {format_usd(rival.price_usd_per_hour)}/h)"
+    bills = f"{offer.offer_id} costs {format_usd(offer.price_usd_per_hour)}/h while a worker runs and nothing otherwise"
+    return (f"{bills}: less than {rivals} {busy}",)
 
 
 def _candidate(candidate: "Candidate", rank: int, offers: "Sequence[Offer]") -> Mapping[str, object]:
     offer, sizing, speed = candidate.offer, candidate.sizing, candidate.speed
     usd = candidate.usd_per_million_output_tokens
-    break_even = serverless_break_even(offer, offers)
+    rival = cheapest_rival(offer, offers)
     return {
         "rank": rank,
         "provider": offer.provider,
@@ -112,7 +116,7 @@ def _candidate(candidate: "Candidate", rank: int, offers: "Sequence[Offer]") -> 
         "interruptible": offer.interruptible,
         "price_usd_per_hour": offer.price_usd_per_hour,
         "price_parts": {**offer.price_parts, **_once(candidate)},
-        "serverless_break_even": None if break_even is None else round(break_even, 4),
+        "serverless_break_even": round(serverless_break_even(offer, rival), 4) if rival else None,
         "session_cost_usd": round(candidate.session.cost_usd, 6),
         "verdict": str(sizing.verdict) if sizing else None,
         "kv_cache_tokens": sizing.kv_cache_tokens if sizing else None,
@@ -146,7 +150,7 @@ def _answer(answer: "Answer") -> Mapping[str, object]:
 def _row(candidate: "Candidate", rank: int) -> tuple[str, ...]:
     offer, sizing, speed = candidate.offer, candidate.sizing, candidate.speed
     usd = candidate.usd_per_million_output_tokens
-    where = f"{offer.provider}{' spot' if offer.interruptible else ''}"
+    where = f"{offer.provider}{_marked(offer)}"
     gpu = offer.gpu if offer.gpu_count < 2 else f"{offer.gpu} x{offer.gpu_count}"
     return (
         str(rank),
@@ -159,6 +163,13 @@ def _row(candidate: "Candidate", rank: int) -> tuple[str, ...]:
         "" if usd is None else f"{usd:.2f}",
         format_duration(60 * math.ceil(candidate.session.start_s / 60)),
     )
+
+
+def _marked(offer: "Offer") -> str:
+    """What its price is to be read with."""
+    if offer.kind is Kind.SERVERLESS:
+        return " serverless"
+    return " spot" if offer.interruptible else ""
 
 
 def _price_ages(market: "Market") -> Sequence[str]:

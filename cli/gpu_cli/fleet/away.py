@@ -4,7 +4,6 @@ What runs there is `templates/away_guard.py`, every five minutes, with the user'
 The guard on this machine tells it by heartbeats, in a Dict, what is in use.
 """
 
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.paths import Paths, shipped
 from gpu_cli.ui.progress import Progress
 from gpu_providers.base import Link, Secret
+from gpu_providers.modal_cloud.git import outside_of_git
 
 if TYPE_CHECKING:
     from modal import Client
@@ -177,24 +177,9 @@ def _deployed(client: "Client", environment: dict[str, str]) -> Any:
         max_containers=1,
         single_use_containers=True,  # one that is still warm would have the Secret as it was
     )(_template().enforce)
-    with _outside_of_git():
+    with outside_of_git():
         app.deploy(client=client)
     return function
-
-
-@contextmanager
-def _outside_of_git() -> Iterator[None]:
-    """Modal's client would send the remote and the last commit's author of whatever repository this runs in
-    (modal/_utils/git_utils.py, 1.6.4).
-    """
-    before = os.environ.get("GIT_DIR")
-    os.environ["GIT_DIR"] = os.devnull
-    try:
-        yield
-    finally:
-        os.environ.pop("GIT_DIR")
-        if before is not None:
-            os.environ["GIT_DIR"] = before
 
 
 def _keep_secret(client: "Client", environment: dict[str, str]) -> None:

@@ -1,37 +1,17 @@
 """A conversation with a deployment, answer by answer, as it is written."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import httpx
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet.clock import Clock
-from gpu_cli.fleet.engine_client import USER_AGENT, EngineClient
+from gpu_cli.fleet.engine_client import USER_AGENT
 from gpu_providers.base import Secret
 
 TIMEOUT_S = 600.0
 """Between two pieces of an answer: a long prompt takes its time on a slow machine."""
-WAKE_DEADLINE_S = 1800.0
-"""A worker that starts pulls its image and loads the model, as any other machine."""
-WAKE_POLL_S = 1.0
-
-
-def wake(endpoint: str, key: Secret, clock: Clock, notify: Callable[[str], object]) -> None:
-    """Come back when a worker of what scales to zero is up: its edge refuses what comes before that.
-
-    Raises UserError NEVER_HEALTHY when none comes up.
-    """
-    give_up_at = clock.now() + WAKE_DEADLINE_S
-    with EngineClient(endpoint, key) as client:
-        if client.is_healthy():
-            return
-        notify("no worker is up: waking one")
-        while not client.is_healthy():
-            if clock.now() >= give_up_at:
-                raise UserError(Exit.NEVER_HEALTHY, "no-answer", "no worker came up", hint="see why: gpu logs")
-            clock.sleep(WAKE_POLL_S)
 
 
 def stream_answer(
@@ -46,7 +26,8 @@ def stream_answer(
     headers = {"Authorization": f"Bearer {key.reveal()}", "User-Agent": USER_AGENT}
     try:
         with (
-            httpx.Client(timeout=TIMEOUT_S, trust_env=base_url.startswith("https://")) as client,
+            # An edge may send whoever waits elsewhere for the answer; httpx takes the key to no other host.
+            httpx.Client(timeout=TIMEOUT_S, trust_env=base_url.startswith("https://"), follow_redirects=True) as client,
             client.stream("POST", f"{base_url}/chat/completions", json=request, headers=headers) as response,
         ):
             if response.status_code != httpx.codes.OK:

@@ -8,7 +8,9 @@ from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.keep_warm import is_kept_warm
 from gpu_cli.ui.progress import Progress
+from gpu_cli.units import format_duration
 from gpu_providers.base import Kind
 from gpu_providers.errors import ProviderError
 
@@ -27,7 +29,7 @@ def confirm_own_stop(fleet: Fleet, client: EngineClient, deployment: Deployment,
     Raises UserError NEVER_HEALTHY when nobody confirms its limits.
     """
     if deployment.kind is Kind.SERVERLESS:
-        return _confirmed(fleet, deployment, deployment.provider, lambda: _cloud_ends_it(fleet, deployment))
+        return _confirmed(fleet, deployment, deployment.provider, lambda: _cloud_ends_it(fleet, deployment, progress))
     ends_it = _confirmed(
         fleet, deployment, "the supervisor", lambda: _supervisor_ends_it(client, deployment, fleet.clock.now())
     )
@@ -81,8 +83,11 @@ def _keeps_limits(status: Mapping[str, Any], deployment: Deployment, now: float)
     return fresh and in_time and status.get("idle_s") == deployment.idle_s and status.get("reason") is None
 
 
-def _cloud_ends_it(fleet: Fleet, deployment: Deployment) -> bool:
-    """True, once the cloud reads back that idle workers end as soon as they should. Raises _Unconfirmed."""
+def _cloud_ends_it(fleet: Fleet, deployment: Deployment, progress: Progress) -> bool:
+    """True, once the cloud reads back that idle workers end as soon as they should. Raises _Unconfirmed.
+
+    The user is told where that is sooner, and what it takes to keep one longer.
+    """
     try:
         native_idle_s = fleet.provider(deployment.provider).describe(deployment.resource_id).native_idle_s
     except ProviderError as error:
@@ -91,4 +96,14 @@ def _cloud_ends_it(fleet: Fleet, deployment: Deployment) -> bool:
         raise _Unconfirmed("it does not say when idle workers end")
     if native_idle_s >= deployment.idle_s + 1:  # clouds take whole seconds
         raise _Unconfirmed(f"it ends idle workers after {native_idle_s:g} s only")
+    if native_idle_s < deployment.idle_s:
+        progress.note(_sooner_in_words(deployment, native_idle_s))
     return True
+
+
+def _sooner_in_words(deployment: Deployment, native_idle_s: float) -> str:
+    told = f"{deployment.provider} ends idle workers after {format_duration(round(native_idle_s))} at the latest"
+    if not is_kept_warm(deployment, native_idle_s):
+        return told
+    idle = format_duration(round(deployment.idle_s))
+    return f"{told}: while this machine is on, its guard keeps one until it has been idle for {idle}"

@@ -46,6 +46,8 @@ class EngineClient:
 
     Over plain HTTP, proxies of the environment are not used: they would see the key. A bare port on a rented machine,
     for which the certificates are, is reached without them too: proxies seldom let one through.
+
+    Redirects are followed, as those of an edge to what it will have to say later; to another host without the key.
     """
 
     def __init__(self, endpoint: str, key: Secret, *, certificate: Path | None = None, timeout_s: float = 5.0) -> None:
@@ -56,6 +58,7 @@ class EngineClient:
             base_url=endpoint,
             headers={"Authorization": f"Bearer {key.reveal()}", "User-Agent": USER_AGENT},
             timeout=timeout_s,
+            follow_redirects=True,
             verify=_pinned(certificate) if certificate else secure,  # the web's certificates take long to load
             trust_env=certificate is None and secure,
         )
@@ -66,10 +69,16 @@ class EngineClient:
     def __exit__(self, *exc_info: object) -> None:
         self._client.close()
 
-    def is_healthy(self) -> bool:
-        """Whether `/health` says 200. It can with a dead engine: only a completion proves life."""
+    def is_healthy(self, *, held_s: float = 0.0) -> bool:
+        """Whether `/health` says 200. It can with a dead engine: only a completion proves life.
+
+        An edge may hold the request for `held_s`, until there is somebody to answer it.
+        """
+        import httpx
+
+        usual = self._client.timeout
         try:
-            self._get("GET", "/health")
+            self._get("GET", "/health", timeout=httpx.Timeout(usual.connect, read=max(usual.read or 0.0, held_s)))
         except (EngineUnreachable, EngineRefused):
             return False
         return True

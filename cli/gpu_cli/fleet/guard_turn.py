@@ -19,6 +19,7 @@ from gpu_cli.fleet.deployment import STARTING, Deployment
 from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.forwarding import Forwarding
+from gpu_cli.fleet.keep_warm import KeepWarm
 from gpu_cli.fleet.link import client_for, engine_url
 from gpu_cli.fleet.reconcile import look, why_end, why_not_booting
 from gpu_cli.fleet.recover import open_fleet
@@ -26,9 +27,11 @@ from gpu_cli.fleet.replace import replace_lost
 from gpu_cli.fleet.stops import GUARD_GRACE_S, ends_at_latest, idle_for_s
 from gpu_cli.fleet.store import StateMoved
 from gpu_cli.fleet.teardown import tear_down
+from gpu_cli.fleet.wake import Knock
 from gpu_cli.locks import is_held
 from gpu_cli.ui.output import print_message
 from gpu_cli.ui.progress import Silent
+from gpu_providers.base import Kind
 from gpu_providers.errors import ProviderError
 
 TURN_S = 2.0
@@ -47,6 +50,9 @@ class Guard:
         self._busy: dict[str, Future[None]] = {}
         self._due_at: dict[str, float] = {}
         self._looks: Counter[str] = Counter()
+        self._knocks: dict[str, Knock] = {}
+        """At what is started by requests."""
+        self._keep_warm = KeepWarm(fleet, self._client)
         self._pool = ThreadPoolExecutor(WORKERS)
         self._forwarding = Forwarding(fleet)
         self._heartbeats = Heartbeats(fleet)
@@ -109,7 +115,7 @@ class Guard:
 
     def _attend(self, deployment: Deployment) -> None:
         """A cloud is asked one thing at a time; of a start that nobody watches also how its host comes on."""
-        detached = self._is_detached_start(deployment)
+        detached, resource = self._is_detached_start(deployment), None
         self._looks[deployment.resource_name] += 1
         if detached and self._looks[deployment.resource_name] % 2 == 0:
             reason = why_end(self._fleet, deployment, None) or why_not_booting(self._fleet, deployment, print_message)
@@ -122,6 +128,8 @@ class Guard:
             _replace(self._fleet, deployment)  # who began to end it may not have seen it gone
         elif detached:
             self._see_through(deployment)
+        elif resource:
+            self._keep_warm.attend(deployment, resource)
 
     def _is_detached_start(self, deployment: Deployment) -> bool:
         starting = deployment.state in STARTING and not deployment.tied and deployment.resource_id != ""
@@ -155,8 +163,14 @@ class Guard:
         """A detached start: the rest of the way is short once it answers."""
         from gpu_cli.fleet.start import watch_start  # slow to import, and `gpu up` waits for the guard's start
 
-        if engine_url(deployment) and self._client(deployment).is_healthy():
+        if engine_url(deployment) and self._is_healthy(deployment):
             self._start(deployment, lambda fleet: _done(watch_start(fleet, deployment, Silent(), tied=False)))
+
+    def _is_healthy(self, deployment: Deployment) -> bool:
+        client = self._client(deployment)
+        if deployment.kind is not Kind.SERVERLESS:
+            return client.is_healthy()
+        return self._knocks.setdefault(deployment.resource_name, Knock()).is_answered(client)
 
     def _start(self, deployment: Deployment, work: Callable[[Fleet], None]) -> None:
         """In a thread with a store connection of its own."""
@@ -187,6 +201,8 @@ class Guard:
         names = {deployment.resource_name for deployment in live}
         self._due_at = {name: due_at for name, due_at in self._due_at.items() if name in names}
         self._looks = Counter({name: looks for name, looks in self._looks.items() if name in names})
+        self._knocks = {name: knock for name, knock in self._knocks.items() if name in names}
+        self._keep_warm.forget_all_but(names)
 
     def _close_clients_but(self, known: Collection[tuple[str, str]]) -> None:
         for known_as in set(self._clients) - set(known):

@@ -11,6 +11,7 @@ from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.connection import Connection
 from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
 from gpu_cli.fleet.engine_log import Diagnosis, diagnose, last_words, milestone
+from gpu_cli.fleet.wake import Knock
 from gpu_cli.ui.progress import Progress
 from gpu_cli.units import format_duration
 from gpu_providers.base import Boot, Provider
@@ -60,6 +61,8 @@ class Start:
     """Until then the cloud's word that there is nothing means nothing."""
     engine_runs: Callable[[], object] = lambda: None
     """Called once, when the engine's first sign of life was seen."""
+    on_request: bool = False
+    """It starts when it is asked, and the one request that makes it start may be held until it has."""
 
 
 def wait_until_healthy(start: Start) -> EngineClient:
@@ -69,7 +72,8 @@ def wait_until_healthy(start: Start) -> EngineClient:
     failed, or nothing says why its command ends: then another host may do. InvalidRequest when no host would do.
     """
     watch = _Watch(start)
-    while not ((client := start.connection.client) and client.is_healthy()):
+    knock = Knock() if start.on_request else None
+    while not ((client := start.connection.client) and _is_healthy(client, knock)):
         start.check_still_wanted()
         if watch.is_due():
             watch.look()
@@ -77,6 +81,10 @@ def wait_until_healthy(start: Start) -> EngineClient:
     watch.saw_the_engine()
     _check_serves(start, client, watch)
     return client
+
+
+def _is_healthy(client: EngineClient, knock: Knock | None) -> bool:
+    return knock.is_answered(client) if knock else client.is_healthy()
 
 
 class _Watch:
@@ -102,7 +110,7 @@ class _Watch:
         """Ask the cloud how it goes; raises what `wait_until_healthy` promises."""
         boot = self._boot()
         if boot is not None:
-            self._booting = self._booting and not boot.running
+            self._booting = self._booting and not self._runs(boot)
         if self._booting:
             self._show("boot", boot.detail if boot else "")
         else:
@@ -159,6 +167,10 @@ class _Watch:
             return error
         return NotHealthy(_cause(lines, "the engine ended while it was starting"), lines)
 
+    def _runs(self, boot: Boot) -> bool:
+        """What is started by requests may count as running before anything does: there its first words tell."""
+        return boot.running and (not self._start.on_request or bool(self.read()))
+
     def _read_log(self) -> None:
         lines = self.read()
         if lines:
@@ -188,7 +200,8 @@ class _Watch:
             return
         waited = format_duration(round(patience_s))
         if self._booting:
-            raise HostFailed(f"its host showed no progress for {waited}", hint="wait longer with --boot-deadline")
+            what = "none of its workers came up" if self._start.on_request else "its host showed no progress"
+            raise HostFailed(f"{what} for {waited}", hint="wait longer with --boot-deadline")
         message = f"its start came to a standstill ({waited} without progress)"
         raise NotHealthy(Diagnosis("no-progress", message, ""), self.read())
 

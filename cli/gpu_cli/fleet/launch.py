@@ -11,6 +11,7 @@ from gpu_cli.fleet.attempts import Attempt, is_hopeless, nothing_launched
 from gpu_cli.fleet.balance import warn_of_balance
 from gpu_cli.fleet.create import create
 from gpu_cli.fleet.deployment import Deployment, State
+from gpu_cli.fleet.fallback_cards import dearest_usd_per_hour, fallbacks, in_words
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import await_guard, call_guard
 from gpu_cli.fleet.keepers import check_kept
@@ -74,7 +75,7 @@ def launch(fleet: Fleet, wanted: Wanted, candidates: Sequence[Candidate], progre
             continue
         try:
             _check_host(fleet, candidate.offer)
-            return _launch_one(fleet, wanted, candidate, progress)
+            return _launch_one(fleet, wanted, candidate, candidates, progress)
         except InvalidRequest as error:
             raise UserError(Exit.BAD_INPUT, "refused", error.message, hint=error.hint) from error
         except ProviderError as error:
@@ -104,9 +105,13 @@ def _check_host(fleet: Fleet, offer: Offer) -> None:
         raise NoCapacity(why)
 
 
-def _launch_one(fleet: Fleet, wanted: Wanted, candidate: Candidate, progress: Progress) -> Deployment:
+def _launch_one(
+    fleet: Fleet, wanted: Wanted, candidate: Candidate, candidates: Sequence[Candidate], progress: Progress
+) -> Deployment:
     provider = fleet.provider(candidate.offer.provider)
-    deployment = _planned(fleet, wanted, candidate.offer, Link.DIRECT if wanted.direct else provider.link)
+    instead = fallbacks(candidate, candidates, provider, wanted.limits.max_price_usd_per_hour)
+    planned = _planned(fleet, wanted, candidate.offer, Link.DIRECT if wanted.direct else provider.link)
+    deployment = replace(planned, price_usd_per_hour=dearest_usd_per_hour(candidate.offer, instead))
     fleet.store.add(deployment)
     with cleaned_up(fleet, deployment, progress) as known:
         called = call_guard(fleet)
@@ -114,14 +119,14 @@ def _launch_one(fleet: Fleet, wanted: Wanted, candidate: Candidate, progress: Pr
         prepared = prepare(fleet, wanted.recipe, candidate, provider, progress)
         await_guard(fleet, called)
         timed = _timed(fleet, wanted, deployment)
-        request = request_for(fleet, wanted.recipe, timed, candidate, prepared)
+        request = replace(request_for(fleet, wanted.recipe, timed, candidate, prepared), instead=instead)
         progress.stage("start" if candidate.offer.kind is Kind.PROCESS else "order")
         progress.detail(candidate.offer.offer_id)
         known.deployment = _intended(fleet, timed)
         resource = _created(fleet, known, provider, request)
         known.deployment = replace(known.deployment, resource_id=resource.resource_id)
         deployment = _launched(fleet, known.deployment, resource, tied=wanted.wait or wanted.tied)
-    for told in filter(None, (_traffic(candidate), _caveat(provider, candidate))):
+    for told in filter(None, (in_words(candidate.offer, instead), _traffic(candidate), _caveat(provider, candidate))):
         progress.note(told)
     if not wanted.wait:
         return deployment
@@ -208,7 +213,11 @@ def _created(fleet: Fleet, known: Known, provider: Provider, request: LaunchRequ
 
 
 def _launched(fleet: Fleet, deployment: Deployment, resource: Resource, *, tied: bool) -> Deployment:
-    """Its id goes on record whatever others have made of it meanwhile: they may need it to end it."""
+    """Its id goes on record whatever others have made of it meanwhile: they may need it to end it.
+
+    What scales to zero is metered from now on: that its making took long has cost nothing.
+    """
+    metered = {"metered_usd": 0.0, "metered_at": fleet.clock.now()} if deployment.kind is Kind.SERVERLESS else {}
     fleet.store.update(
         deployment.resource_name,
         resource_id=resource.resource_id,
@@ -216,6 +225,7 @@ def _launched(fleet: Fleet, deployment: Deployment, resource: Resource, *, tied:
         region=resource.region or deployment.region,
         price_usd_per_hour=_price(deployment, resource),
         most_workers=resource.most_workers,
+        **metered,
     )
     return advance(fleet, deployment, State.BOOTING, tied=tied)
 

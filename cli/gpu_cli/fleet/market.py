@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -15,6 +14,7 @@ from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.image import engine_image
 from gpu_cli.fleet.node import disk_gib
 from gpu_cli.fleet.recipe_model import RecipeModel
+from gpu_cli.planner.offers.break_even import BY_THE_HOUR
 from gpu_cli.planner.offers.filters import cards_named
 from gpu_providers import registry
 from gpu_providers.base import Kind, Offer, Provider, Search
@@ -103,8 +103,8 @@ def ask(fleet: Fleet, model: RecipeModel, limits: Limits, *, only: str | None, p
 def ask_or_look_up(fleet: Fleet, model: RecipeModel, limits: Limits, *, only: str | None) -> Market:
     """As `ask`, with the snapshot's offers for each cloud that is not installed or has no credentials.
 
-    For a plan that is to be read, not launched, and so with pods to compare with where serverless is wanted. Raises as
-    `ask`.
+    For a plan that is to be read, not launched, and so with pods and VMs to compare with where serverless is wanted.
+    Raises as `ask`.
     """
     snapshot, available = _snapshot_by_provider(), registry.available()
     if only is not None and only not in available and only not in snapshot:
@@ -159,7 +159,7 @@ def _ask_one(fleet: Fleet, name: str, search: Search, *, compare: bool) -> Answe
         provider = fleet.provider(name)
         offers = tuple(provider.offers(search))
         why = "" if offers else provider.why_no_offers(search)
-        beside = _pods_beside(provider, search) if compare else ()
+        beside = _rivals(provider, search) if compare else ()
         return Answer((*offers, *beside), time.monotonic() - began, why)
     except InvalidRequest as error:
         raise UserError(Exit.BAD_INPUT, "bad-recipe", f"providers: {name}: {error.message}", hint=error.hint) from error
@@ -170,13 +170,19 @@ def _ask_one(fleet: Fleet, name: str, search: Search, *, compare: bool) -> Answe
         return _failed(ProviderUnavailable(text), time.monotonic() - began)
 
 
-def _pods_beside(provider: Provider, search: Search) -> Sequence[Offer]:
-    """The pods that serverless workers compete with; without them a plan says less, and nothing fails."""
+def _rivals(provider: Provider, search: Search) -> Sequence[Offer]:
+    """What serverless workers compete with; without it a plan says less, and nothing fails.
+
+    Raises NoCredentials: a cloud may need none to say that it has no serverless.
+    """
     if search.kind is not Kind.SERVERLESS:
         return ()
-    with suppress(ProviderError):
-        return [offer for offer in provider.offers(replace(search, kind=Kind.POD)) if offer.kind is Kind.POD]
-    return ()
+    try:
+        return [offer for offer in provider.offers(replace(search, kind=None)) if offer.kind in BY_THE_HOUR]
+    except NoCredentials:
+        raise
+    except ProviderError:
+        return ()
 
 
 def _failed(error: ProviderError, seconds: float) -> Answer:

@@ -113,7 +113,8 @@ def container_request(
 def serverless_request(
     fleet: Fleet, recipe: Recipe, deployment: Deployment, candidate: Candidate, key: Secret | None
 ) -> LaunchRequest:
-    """The launch of an endpoint whose workers the cloud starts and stops: the image's own `vllm serve`.
+    """The launch of an endpoint whose workers the cloud starts and stops: `vllm serve`, of which `command` has the
+    arguments, as the image's own entrypoint or started by `entry`.
 
     `key` is the engine's; None where the cloud's edge has one of its own.
     """
@@ -131,6 +132,7 @@ def serverless_request(
         start_s=deployment.start_deadline_at - fleet.clock.now(),
         concurrency=recipe.concurrency,
         most_concurrency=(candidate.sizing.settings.max_num_seqs or 0) if candidate.sizing else 0,
+        entry=shipped("templates") / "modal_entry.py",
     )
 
 

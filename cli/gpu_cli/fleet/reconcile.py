@@ -22,41 +22,45 @@ _STOPPED = "terminated"
 """The supervisor's reason when it was told to stop: whoever told it knows why."""
 
 
-def settle(fleet: Fleet) -> Sequence[Deployment]:
-    """All that live, as they are now. Without a guard at work, what is overdue is ended here, and a guard is started.
+def settle(fleet: Fleet) -> Sequence[tuple[Deployment, str]]:
+    """All that live, as they are now, each with its cloud's own word for what it does; empty where there is none.
 
-    Raises UserError CLEANUP_UNCONFIRMED when something does not end.
+    Without a guard at work, what is overdue is ended here, and a guard is started. Raises UserError CLEANUP_UNCONFIRMED
+    when something does not end.
     """
-    guarded = guard_lives(fleet.paths)
+    guarded, details = guard_lives(fleet.paths), dict[str, str]()
     for deployment in fleet.store.live():
         deployment, resource = look(fleet, deployment)
+        details[deployment.resource_name] = resource.detail if resource else ""
         reason = why_end(fleet, deployment, resource)
         if reason and not guarded:
             replace_lost(fleet, tear_down(fleet, deployment, reason))
     live = fleet.store.live()
     if live and not guarded:
         ensure_guard(fleet)
-    return live
+    return [(deployment, details.get(deployment.resource_name, "")) for deployment in live]
 
 
 def look(fleet: Fleet, deployment: Deployment) -> tuple[Deployment, Resource | None]:
     """Ask its provider; one that is gone is written down as ended. Without an answer nothing is concluded.
 
-    A start that its launcher watches is left to the launcher, who knows more.
+    A start that its launcher watches is left to the launcher, who knows more: only what scales to zero is looked at, to
+    know what it costs.
     """
     watched = deployment.state in STARTING and is_held(fleet.launch_lock_path(deployment.name))
-    if watched or not deployment.resource_id or not deployment.is_live:
+    metered = deployment.kind is Kind.SERVERLESS
+    if (watched and not metered) or not deployment.resource_id or not deployment.is_live:
         return deployment, None
     try:
         provider = fleet.provider(deployment.provider)
         recognised(provider, deployment)
         resource = provider.describe(deployment.resource_id)
     except NotFound:
-        hidden = fleet.clock.now() < visible_at(fleet, provider, deployment)
+        hidden = watched or fleet.clock.now() < visible_at(fleet, provider, deployment)
         return deployment if hidden else _ended(fleet, deployment), None
     except ProviderError:
         return deployment, None
-    return _learnt(fleet, deployment, resource), resource
+    return _learnt(fleet, deployment, resource), None if watched else resource
 
 
 def _learnt(fleet: Fleet, deployment: Deployment, resource: Resource) -> Deployment:
@@ -164,6 +168,7 @@ def _guess(deployment: Deployment, now: float) -> str:
     """Without a word from the supervisor: what was due when it went."""
     if limit := overdue(deployment, now):
         return limit
-    if deployment.active_at is not None and now - deployment.active_at >= deployment.idle_s:
+    never_idle = deployment.kind is Kind.SERVERLESS  # that ends its workers, and not the deployment
+    if not never_idle and deployment.active_at is not None and now - deployment.active_at >= deployment.idle_s:
         return "idle"
     return ENDED_OUTSIDE

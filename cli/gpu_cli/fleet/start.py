@@ -22,7 +22,7 @@ from gpu_cli.fleet.store import StateMoved, StoreCorrupt
 from gpu_cli.fleet.teardown import destroy, tear_down
 from gpu_cli.fleet.visible import visible_at
 from gpu_cli.ui.progress import Progress
-from gpu_providers.base import Provider
+from gpu_providers.base import Kind, Provider
 from gpu_providers.errors import CommandCrashed, HostFailed, ProviderError
 
 
@@ -70,6 +70,7 @@ def _until_ready(
             check_still_wanted=lambda: still_wanted(fleet, name),
             visible_at=visible_at(fleet, provider, deployment),
             engine_runs=lambda: _loading(fleet, name),
+            on_request=deployment.kind is Kind.SERVERLESS,
         )
         try:
             client = wait_until_healthy(start)

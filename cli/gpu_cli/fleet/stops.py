@@ -30,7 +30,8 @@ class Stop:
 def stops_of(deployment: Deployment, *, guard_lives: bool, keepers: Keepers = NO_KEEPERS) -> tuple[Stop, ...]:
     """Everything that will end it, armed or not; nothing for one that has ended.
 
-    What scales to zero is not ended by idleness: the cloud then stops its workers, and so its bill.
+    What scales to zero is not ended by idleness: the cloud then stops its workers, and so its bill. That may be sooner
+    where it takes a guard to keep a worker for so long (`keep_warm`), and is never later.
     """
     if not deployment.is_live:
         return ()

@@ -62,9 +62,16 @@ _TERMS: Mapping[tuple[str, Kind], CloudTerms] = {
         boot_s=300, boot_s_several=750, boot_is_billed=False, download_mb_per_s=300, odds=0.8
     ),
     # Bills per second while a container exists; containers start in a second, from an image that Modal keeps
-    # (modal.com/docs, cold starts and pricing). Any GPU container may be preempted.
+    # (modal.com/docs, cold starts and pricing). Until the cards are free nothing bills, and several take longer (GPU
+    # acceleration): how long is a guess. Any GPU container may be preempted.
     ("modal", Kind.SERVERLESS): CloudTerms(
-        boot_s=5, boot_s_several=5, image_gib=0, download_mb_per_s=300, billing_step_s=1, odds=0.97
+        boot_s=5,
+        boot_s_several=60,
+        boot_is_billed=False,
+        image_gib=0,
+        download_mb_per_s=300,
+        billing_step_s=1,
+        odds=0.97,
     ),
     # This machine: nothing is ordered, and the engine is installed beforehand.
     ("local", Kind.PROCESS): CloudTerms(

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from gpu_cli.recipe.schema import Recipe
 from gpu_cli.units import format_usd
+from gpu_cli.weights.source import Scheme
 from gpu_providers.base import Kind, Offer
 from gpu_providers.gpus import GPUS, Vendor, canonical
 
@@ -63,6 +64,7 @@ def why_not(recipe: Recipe, offer: Offer, filters: Filters) -> str:
         or unwanted(offer, filters)
         or _other_hardware(recipe, offer)
         or _other_processor(recipe, offer, filters)
+        or _no_hub_weights(recipe, offer)
     )
 
 
@@ -112,6 +114,12 @@ def _other_processor(recipe: Recipe, offer: Offer, filters: Filters) -> str:
         return ""
     built_for = " and ".join(filters.architectures)
     return f"is {offer.architecture}, and the image of vLLM {recipe.engine.version} is built for {built_for}"
+
+
+def _no_hub_weights(recipe: Recipe, offer: Offer) -> str:
+    if offer.kind is not Kind.SERVERLESS or any(source.scheme is Scheme.HUGGING_FACE for source in recipe.weights):
+        return ""
+    return "is serverless, whose workers load weights from Hugging Face only, and the recipe names none there"
 
 
 @lru_cache

@@ -1,0 +1,102 @@
+"""How an app comes to be, or nothing of it does.
+
+Modal's edge demands a proxy token of every request, so that no stranger's starts a GPU. Where it does not take the
+token as clients send it, the app is published anew without that, and the engine checks a key of its own.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpu_providers.base import LaunchRequest, Secret
+from gpu_providers.errors import CreateUnknown, InvalidRequest, NotFound, ProviderError, ProviderUnavailable
+from gpu_providers.modal_cloud.blueprint import Blueprint, blueprint
+from gpu_providers.modal_cloud.deploying import Deployed, deploy
+from gpu_providers.modal_cloud.options import Options
+from gpu_providers.modal_cloud.probe import Probe
+from gpu_providers.modal_cloud.session import Session
+from gpu_providers.modal_cloud.tokens import Tokens
+from gpu_providers.names import check_name
+
+if TYPE_CHECKING:
+    from modal import Client
+
+_NOTE = (
+    "Modal's edge does not take a bearer token here, so the engine checks the key itself: "
+    "a stranger's request is refused, and starts a GPU all the same"
+)
+
+
+@dataclass(frozen=True)
+class Launching:
+    """Deploys apps with the login of this session."""
+
+    session: Session
+    state_dir: Path
+    probe: Probe = field(default_factory=Probe)
+
+    @property
+    def tokens(self) -> Tokens:
+        """Those of the apps that were launched from here."""
+        return Tokens(self.state_dir / "tokens")
+
+    def launch(self, request: LaunchRequest, options: Options) -> str:
+        """The id of the app, once it is published. Raises as the contract's `launch`."""
+        check_name(request.name)
+        plan, deployed = blueprint(request, options), None
+        try:
+            token = self._new_token(request.name)
+            deployed = self._deployed(plan)
+            if self.probe.is_refused(deployed.url, token):
+                self._deployed(blueprint(request, options, guarded=False))
+                self._give_token_up(request.name)
+        except CreateUnknown:
+            raise
+        except BaseException as error:
+            undone = self._undone(request.name)
+            if deployed and not undone and isinstance(error, ProviderError):
+                raise CreateUnknown(f"{error.message}; the app may go on at Modal", hint=error.hint) from error
+            raise
+        return deployed.app_id
+
+    def note(self, name: str) -> str:
+        """What the user has to know of how this one is guarded; empty where there is nothing."""
+        return _NOTE if self.tokens.is_given_up(name) else ""
+
+    def _new_token(self, name: str) -> Secret:
+        with self.session.call(f"make a proxy token for {name}") as client:
+            return self.tokens.create(client, name, self.session.environment)
+
+    def _give_token_up(self, name: str) -> None:
+        with self.session.call(f"delete the proxy token of {name}") as client:
+            self.tokens.give_up(client, name)
+
+    def _deployed(self, plan: Blueprint) -> Deployed:
+        """Raises CreateUnknown where no answer may mean that it was published."""
+        try:
+            with self.session.call(f"deploy {plan.name}") as client:
+                return deploy(plan, client, self.session.environment)
+        except ProviderUnavailable as error:
+            raise CreateUnknown(error.message, hint=error.hint) from error
+        except NotFound as error:
+            raise InvalidRequest(error.message, hint="make it at Modal, or correct its name") from error
+
+    def _undone(self, name: str) -> bool:
+        """Whether Modal has nothing of this name any more."""
+        try:
+            with self.session.call(f"take {name} back") as client:
+                _stop(client, name, self.session.environment)
+                self.tokens.forget(client, name)
+        except ProviderError:
+            self.tokens.forget(None, name)
+            return False
+        return True
+
+
+def _stop(client: "Client", name: str, environment: str) -> None:
+    """If it was published; what was not, Modal's client has ended."""
+    import modal
+
+    with suppress(modal.exception.NotFoundError):
+        modal.App.lookup(name, environment_name=environment, client=client).stop(client=client)
