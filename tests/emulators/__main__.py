@@ -19,10 +19,16 @@ from .cloud import Cloud
 from .engines import Engine
 from .lambda_cloud import LambdaEmulator
 from .misbehaviour import WHATS, read
+from .modal_cloud import ModalEmulator
 from .runpod import RunPodEmulator
 from .vast import VastEmulator
 
-CLOUDS: dict[str, type[Cloud]] = {"runpod": RunPodEmulator, "vast": VastEmulator, "lambda": LambdaEmulator}
+CLOUDS: dict[str, type[Cloud]] = {
+    "runpod": RunPodEmulator,
+    "vast": VastEmulator,
+    "lambda": LambdaEmulator,
+    "modal": ModalEmulator,
+}
 WIDTH = max(map(len, WHATS))
 
 

@@ -34,6 +34,7 @@ WHATS: Mapping[str, What] = {
     "server-error": What("any", "`status` (500), `when: before` the call took effect or `after`"),
     "reset": What("any", "the connection is reset, `when: before` the call took effect or `after`"),
     "timeout": What("any", "nothing is answered for `seconds` of real time, `when: before` or `after`, then a 504"),
+    "unavailable": What("any", "UNAVAILABLE, of a cloud that speaks gRPC, `when: before` or `after` it took effect"),
     "html": What("any", "`status` (200) with a web page"),
     "edge-block": What("any", "403 with a web page, error code 1010, as if the client were a bot"),
     # the right answer, spoiled
@@ -41,15 +42,20 @@ WHATS: Mapping[str, What] = {
     "unknown-enum": What("any", "every status, and whatever else has a fixed set of values, has one that nobody knows"),
     "missing-fields": What("any", "the answer without its optional fields, or without `fields`"),
     # creates that are refused
-    "no-capacity": What("create", "refused as sold out, with `status` (the cloud's own)"),
+    "no-capacity": What("create", "refused as sold out, with `status` (the cloud's own), or waits until the rule ends"),
     "no-funds": What("create", "refused for lack of money, with `status` (the cloud's own)"),
-    "spend-limit": What("create", "refused because so young an account may not spend so much"),
+    "spend-limit": What("create", "refused because the account may not spend so much"),
     "bid-too-low": What("create", "refused, with `status` (200), and yet there is a stopped resource that costs"),
     "ids-change": What("create", "all that is for sale has another id since it was looked for"),
+    "image-build-failed": What("create", "the build of its image fails, with `text` for the last line of its log"),
+    "gpu-refused": What("create", "refused because the account may not have such a GPU"),
+    "slow-publish": What("create", "takes `seconds` of real time until it is published"),
+    "lost-publish": What("create", "is published, and the answer is lost"),
     "no-arrays": What("create", "refused when it has a command or an entrypoint as an array"),
     "no-json-args": What("create", "refused when its command is JSON text"),
     # searches and logs
     "search-quota": What("offers", "refused until midnight UTC, or for `seconds`: the day's searches are used up"),
+    "rates-refused": What("offers", "refused: this key may not see what things cost"),
     "filters-ignored": What("offers", "filters on `fields`, or all of them, are dropped without a word"),
     "stale-log": What("logs", "at the address of the new log is the one before, until the new one is there"),
     # lists and ends that are not to be believed
@@ -76,11 +82,14 @@ WHATS: Mapping[str, What] = {
     "old-driver": What("create", "it has the driver `text` (570.148.08)"),
     "docker-broken": What("create", "Docker finds no GPUs until NVIDIA's runtime is configured and it is restarted"),
     "no-image": What("create", "its Docker can pull no image, or none with `text` in its name"),
+    "no-bearer": What("proxy", "a token in an Authorization header does not pass the edge"),
     "system-line": What("create", "the host logs `text` instead of starting the container"),
 }
 
 INSTEAD = ("rate-limit", "server-error", "reset", "timeout", "html", "edge-block", "delete-500-works")
 SPOILED = ("truncated", "unknown-enum", "missing-fields")
+AFTERWARDS = ("delete-500-works", "lost-publish")
+"""What always takes effect."""
 EVERYWHERE = (
     *(*INSTEAD, *SPOILED, "no-capacity", "no-funds", "list-lag", "delete-204-stays", "delete-lag"),
     *("never-boots", "crash-loop", "system-line"),
@@ -125,7 +134,7 @@ def parse(rule: Mapping[str, Any]) -> Rule:
         raise ValueError(f"{rule!r} is no rule, which looks like {{do: rate-limit, times: 2}}")
     for name, value in {"do": None, **rule}.items():
         _check(name, value)
-    when = "after" if rule["do"] == "delete-500-works" else rule.get("when", "before")
+    when = "after" if rule["do"] in AFTERWARDS else rule.get("when", "before")
     return Rule(**{**rule, "when": when, "fields": tuple(rule.get("fields", ()))})
 
 

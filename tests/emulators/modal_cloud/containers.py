@@ -2,139 +2,246 @@
 
 As the real ones: a container speaks gRPC with whoever runs it, over a socket of its own and without a token; it has the
 app's files in /root, its Secrets in the environment, and nothing of the environment of others. The runtime imports the
-function, fetches inputs and puts outputs (the installed SDK: _container_entrypoint.py, container_io_manager.py). The
+function, fetches inputs and puts outputs (see runtime_rpcs). Of a web server it waits for the port and then passes
+requests on to it, which it gets as ASGI messages. A Server's class is only told to begin: requests go to its port. The
 Python is that of the tests, whatever the image says.
+
+What a container takes is real time, whatever the cloud's clock does: engines do not start faster. The words about one
+that takes too long are quoted in modal-examples#1154, those about an exit code in InftyAI/Nebula#68.
 """
 
 import asyncio
-import os
 import secrets
+import signal
 import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from google.protobuf.empty_pb2 import Empty
+import psutil
 from modal_proto import api_pb2
 
 from .. import process_tree
+from .logs import STDOUT, SYSTEM
+from .work import Work
 
 if TYPE_CHECKING:
-    from .functions import Call, Function
+    from .functions import Function
 
-SCALEDOWN_S = 60.0
-"""How long a container without work is kept, unless its function says otherwise."""
-KILLED = api_pb2.GenericResult(status=api_pb2.GenericResult.GENERIC_STATUS_TERMINATED, exception="it was stopped")
+ADDRESS = "127.77.0.1"
+"""Of every container's eth0: what listens on 0.0.0.0 is reached there, what listens on 127.0.0.1 is not."""
+POLL_S = 0.02
+PROBE_S = 0.1
+"""Between two looks at a Server's port."""
+LEAVE_S = 30.0
+"""How long a container that is to end may take (Modal's guide on preemption)."""
+LINE_BYTES = 2**24
+SIGNALLED = 128
+Result = api_pb2.GenericResult
+KILLED = Result(status=Result.GENERIC_STATUS_TERMINATED, exception="it was stopped")
+PREEMPTED = Result(status=Result.GENERIC_STATUS_TERMINATED, exception="it was preempted")
+LEFT = Result(status=Result.GENERIC_STATUS_SUCCESS)
+Say = Callable[[str, str, int], None]
+"""Takes the container's id, a line of its log, and where it comes from (see logs)."""
 
 
 class Container:
-    """One container, and the RPCs that only it may call. Called in the server's loop."""
+    """One container. Called in the server's loop. `now` is the cloud's clock."""
 
-    def __init__(self, function: "Function", folder: Path) -> None:
+    def __init__(self, function: "Function", folder: Path, now: Callable[[], float], say: Say) -> None:
         assert function.published is not None
         self.id = f"ta-{secrets.token_hex(11)}"
         self.folder = folder / self.id
+        self.function = function
+        self.definition = function.published
+        """The first choice of its GPUs, until it has got one."""
+        self.gpu = api_pb2.GPUConfig()
+        self.port = 0
+        """Where its web server or its Server listens."""
+        self.enqueued_at = now()
+        self.started_at = 0.0
+        """0 while it is pending."""
+        self.finished_at = 0.0
+        self.result = Result()
+        """What became of it, once it has ended."""
         self.log: list[str] = []
         self.lives = True
-        """It takes the next input."""
-        self._function = function
-        self._definition = function.published
-        self._calls: dict[str, Call] = {}
-        """Those that it works on, by the ids of their inputs."""
-        self._began = False
-        self._result = _failed("the container ended")
+        """It takes work, or will."""
+        self.is_up = False
+        """A Server's class has begun; its port may not listen yet."""
+        self.is_ready = False
+        self.work = Work(self)
+        self._now = now
+        self._say = say
+        self._was_ready = False
+        self._ends_at = 0.0
+        """By the loop's clock: it is killed when it has not become ready, or not left, by then. 0: never."""
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_to_end = asyncio.Event()
 
     @property
     def socket(self) -> Path:
         return self.folder / "s"
 
-    def start(self, secrets_of_it: Mapping[str, str]) -> None:
-        """Its folder has its files already, and its socket is served."""
+    @property
+    def is_stopped(self) -> bool:
+        return self._is_to_end.is_set()
+
+    @property
+    def is_stillborn(self) -> bool:
+        """It has ended by itself without ever having been ready."""
+        return not self._was_ready and self.result not in (KILLED, PREEMPTED, LEFT)
+
+    def say(self, text: str, source: int) -> None:
+        """A line of its log, and where it comes from (see logs)."""
+        self._say(self.id, text, source)
+
+    # Its life.
+
+    def start(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+        """Its folder has its files already, and its socket is served. Raises OSError."""
         arguments = self.folder / "arguments"
         arguments.write_bytes(self._arguments().SerializeToString())
-        environ = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.folder / "root"),
-            "PYTHONPATH": str(self.folder / "root"),
-            **secrets_of_it,
+        of_modal = {
             "MODAL_IS_REMOTE": "1",
             "MODAL_TASK_ID": self.id,
             "MODAL_SERVER_URL": f"unix://{self.socket}",
             "MODAL_CONTAINER_ARGUMENTS_PATH": str(arguments),
         }
-        command = [sys.executable, "-m", "modal._container_entrypoint"]
-        self._process = process_tree.start(command, self.folder / "root", environ)
+        self._process = process_tree.start(command, self.folder / "root", {**environ, **of_modal})
+        self.started_at = self._now()
+        self._end_within(self.definition.startup_timeout_secs)
 
     async def watch(self) -> None:
-        """Until it has ended."""
+        """Until it has ended, and none of its processes is left."""
         assert self._process is not None
-        await asyncio.to_thread(self._drain, self._process)
-        self.lives = False
-        for call in self._calls.values():
-            call.fail(self._result)
-        if not self._began:
-            self._function.give_up(self._result)
+        reading = asyncio.create_task(self._read(self._process))
+        probing = asyncio.create_task(self._probe())
+        while self._process.poll() is None and not self.is_stopped:
+            self._look_at_the_clock()
+            await asyncio.sleep(POLL_S)
+        probing.cancel()
+        await asyncio.to_thread(process_tree.kill, self.folder, self._process.pid)
+        await reading
+        self._learn_from(self._process.wait())
 
-    def give_up(self, why: str) -> None:
-        """It cannot even be started."""
-        self.lives = False
-        self._function.give_up(_failed(why))
+    def has_ended(self, why: str = "") -> None:
+        """Nothing of it is left; `why` it could not even be started."""
+        if why:
+            self.result = Result(status=Result.GENERIC_STATUS_FAILURE, exception=why)
+        self.lives = self.is_ready = False
+        self.finished_at = self._now()
+        self.function.scaler.has_ended(self)
 
-    def stop(self) -> None:
-        """No process of it is left when this returns."""
-        if self._process and self._process.poll() is None:
-            self._result = KILLED
-            process_tree.kill(self.folder, self._process.pid)
+    def stop(self, result: api_pb2.GenericResult = KILLED) -> None:
+        """Begins to end it and returns at once."""
+        if not self.is_stopped:
+            self.lives = self.is_ready = False
+            self.result = result
+            self._is_to_end.set()
 
-    def ContainerHello(self, _: Empty) -> Empty:  # noqa: N802
-        return Empty()
+    def retire(self) -> None:
+        """It takes no more work and ends when it has none; what has not become ready yet ends at once."""
+        if not self.lives:
+            return
+        if not self._was_ready:
+            self.stop(LEFT)
+            return
+        self.lives = self.is_ready = False
+        self.result = LEFT
+        if self.definition.is_server and self._process:
+            self._process.send_signal(signal.SIGTERM)
+            self._end_within(LEAVE_S + self.definition.http_config.exit_grace_period)
+        self.work.end()
 
-    def ContainerHeartbeat(self, _: api_pb2.ContainerHeartbeatRequest) -> api_pb2.ContainerHeartbeatResponse:  # noqa: N802
-        return api_pb2.ContainerHeartbeatResponse()
+    def becomes_ready(self) -> None:
+        """Once."""
+        if not self._was_ready:
+            self._was_ready = self.is_ready = True
+            self._ends_at = 0.0
+            self.work.become_idle()
+            self.function.scaler.has_become_ready()
 
-    async def FunctionGetInputs(self, _: api_pb2.FunctionGetInputsRequest) -> api_pb2.FunctionGetInputsResponse:  # noqa: N802
-        """The next call; to one that has waited for too long, that it may go."""
-        patience_s = self._definition.task_idle_timeout_secs or SCALEDOWN_S
-        try:
-            call = await asyncio.wait_for(self._function.waiting.get(), patience_s)
-        except TimeoutError:
-            return api_pb2.FunctionGetInputsResponse(inputs=[api_pb2.FunctionGetInputsItem(kill_switch=True)])
-        self._began = True
-        self._calls[call.input_id] = call
-        if self._definition.single_use_containers:
-            self.lives = False  # for others
-        item = api_pb2.FunctionGetInputsItem(input_id=call.input_id, input=call.input, function_call_id=call.id)
-        return api_pb2.FunctionGetInputsResponse(inputs=[item])
+    def crash(self) -> None:
+        """Kills what Modal's runtime has started there."""
+        if self._process:
+            for child in psutil.Process(self._process.pid).children(recursive=True):
+                with suppress(psutil.Error):  # it has ended by itself
+                    child.kill()
 
-    def FunctionPutOutputs(self, request: api_pb2.FunctionPutOutputsRequest) -> Empty:  # noqa: N802
-        for output in request.outputs:
-            self._calls.pop(output.input_id).end(output)
-        return Empty()
-
-    def TaskResult(self, request: api_pb2.TaskResultRequest) -> Empty:  # noqa: N802
-        """What it says of itself when it cannot even begin."""
-        self._result = request.result
-        return Empty()
+    # Its process.
 
     def _arguments(self) -> api_pb2.ContainerArguments:
-        function = self._function
+        function = self.function
         return api_pb2.ContainerArguments(
             task_id=self.id,
             function_id=function.id,
             app_id=function.app_id,
-            function_def=self._definition,
+            function_def=self._definition_here(),
             environment_name="main",
             app_layout=api_pb2.AppLayout(objects=[function.as_object()], function_ids={function.name: function.id}),
         )
 
-    def _drain(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        with process.stdout as lines:
-            self.log += (line.decode(errors="replace").rstrip() for line in lines)
-        process.wait()
+    def _definition_here(self) -> api_pb2.Function:
+        """With the port that is its own on this machine."""
+        here = api_pb2.Function()
+        here.CopyFrom(self.definition)
+        if here.is_server:
+            here.http_config.port = self.port
+        elif here.webhook_config.type:
+            here.webhook_config.web_server_port = self.port
+        return here
+
+    def _end_within(self, seconds: float) -> None:
+        self._ends_at = asyncio.get_running_loop().time() + seconds
+
+    def _look_at_the_clock(self) -> None:
+        if not (self.lives or self.work.load or self._ends_at):
+            self._end_within(LEAVE_S)
+        if not self._ends_at or asyncio.get_running_loop().time() < self._ends_at:
+            return
+        if self._was_ready:
+            self.stop(self.result)
+            return
+        text = f"Runner has been initializing for too long: {self.definition.startup_timeout_secs} seconds"
+        self.say(text, SYSTEM)
+        self.stop(Result(status=Result.GENERIC_STATUS_INIT_FAILURE, exception=text))
+
+    async def _probe(self) -> None:
+        """A Server is ready while its class has begun and its port listens."""
+        while self.definition.is_server:
+            await asyncio.sleep(PROBE_S)
+            listens = self.is_up and await _listens(self.port)
+            if listens and self.lives:
+                self.becomes_ready()
+            self.is_ready = listens and self.lives
+
+    async def _read(self, process: subprocess.Popen[bytes]) -> None:
+        reader = asyncio.StreamReader(limit=LINE_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, process.stdout)
+        async for line in reader:
+            text = line.decode(errors="replace").rstrip()
+            self.log.append(text)
+            self.say(text, STDOUT)
+        transport.close()
+
+    def _learn_from(self, returncode: int) -> None:
+        """Unless it is known what has become of it."""
+        is_known = self.is_stopped or self.result.status == Result.GENERIC_STATUS_FAILURE
+        if is_known or (returncode == 0 and self.result == LEFT):
+            return
+        code = SIGNALLED - returncode if returncode < 0 else returncode
+        text = f"Runner failed with exit code: {code}"
+        self.say(text, SYSTEM)
+        self.result = Result(status=Result.GENERIC_STATUS_FAILURE, exitcode=code, exception=text)
 
 
-def _failed(why: str) -> api_pb2.GenericResult:
-    return api_pb2.GenericResult(status=api_pb2.GenericResult.GENERIC_STATUS_FAILURE, exception=why)
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(ADDRESS, port)
+    except OSError:
+        return False
+    writer.close()
+    return True

@@ -1,35 +1,45 @@
 """Modal on loopback: its gRPC API at a port of its own, and `/_emulator/...` (bill, state) at the emulator's URL.
 
-Functions run for real, in processes of Modal's own runtime, and cost by the second while these live. Schedules are kept
-and run when they are told to.
+Functions run for real, in processes of Modal's own runtime, and cost by the second while these live: web functions and
+Servers behind an edge, each at a port of its own. Schedules are kept and run when they are told to.
 """
 
-import asyncio
 import pickle
+import secrets
 import shutil
 import tempfile
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grpclib import GRPCError
 from modal_proto import api_pb2
 
 from .. import process_tree
 from ..cloud import Cloud
+from ..misbehaviour import Rule
 from ..server import Response, Route, json_response
-from .account import Account
+from .account import DEFAULT, Account
 from .apps import Apps
-from .containers import Container
+from .checks import check
+from .containers import PREEMPTED, Container
 from .dicts import Dicts
+from .edge import Edge, Refusal
 from .files import Files
+from .fleet import Fleet
+from .front import WORDS, Front
 from .functions import Function, Functions
+from .images import Images
+from .logs import Logs
+from .proxy_tokens import ProxyTokens
+from .reports import Reports
+from .scheduling import Scheduling
 from .secret_store import SecretStore
 from .server import Rpcs, RpcServer
+from .tasks import Tasks
+from .volumes import Volumes
 
-CORE_USD_PER_HOUR, CORES = 0.0473, 0.125
-GIB_USD_PER_HOUR, GIB = 0.008, 0.125
+REDIRECT_AFTER_S = 150.0
 NOTHING = pickle.dumps(((), {}))
 """The arguments of a call without any."""
 
@@ -46,23 +56,42 @@ class Ran:
 
 
 class ModalEmulator(Cloud):
-    """A workspace at Modal with one token. Of the rules of misbehaviour none is about it: they are HTTP's."""
+    """A workspace at Modal with one token.
 
-    WORDS = ()
+    `redirect_after_s` is how long a request waits for its answer before it is redirected to it, in real time. `bearer`
+    tells whether a proxy token in an Authorization header passes in front of web functions too, as it does in front of
+    Servers. In `restricted` ones of the `environments` a proxy token has to be allowed.
+    """
 
-    def __init__(self, **of_every_cloud: Any) -> None:
+    WORDS = WORDS
+
+    def __init__(
+        self,
+        *,
+        redirect_after_s: float = REDIRECT_AFTER_S,
+        bearer: bool = True,
+        environments: Sequence[str] = (DEFAULT,),
+        restricted: Collection[str] = (),
+        **of_every_cloud: Any,
+    ) -> None:
         super().__init__(**of_every_cloud)
-        self.account = Account()
+        self._bearer = bearer
+        self._folder = Path(tempfile.gettempdir(), f"modal-{secrets.token_hex(6)}")
+        self.rpc = RpcServer()
+        self._port = 0
+        self.front = Front(self._take)
+        self.account = Account(environments)
+        self.proxy_tokens = ProxyTokens(self.account, self.clock, restricted)
         self.dicts = Dicts()
         self.secret_store = SecretStore()
         self.files = Files()
-        self.functions = Functions(self._run_container)
-        self.apps = Apps(self.functions)
-        self.containers_so_far: list[Container] = []
-        self._rpc = RpcServer()
-        self._port = 0
-        self._folder = Path()
-        self._watches: set[asyncio.Task[None]] = set()
+        self.logs = Logs()
+        self.images = Images(self._take, self.logs)
+        self.volumes = Volumes(self.account, self._folder / "volumes")
+        self.edge = Edge(self._admit_request, redirect_after_s)
+        self.fleet = Fleet(self, self._folder)
+        self.functions = Functions(self.fleet.run, self.clock.speed, check, self._url_of)
+        self.apps = Apps(self, self.account, self.functions, self.logs)
 
     def routes(self) -> list[Route]:
         return []
@@ -80,71 +109,97 @@ class ModalEmulator(Cloud):
 
     def state(self) -> Any:
         return {
-            "apps": [{"name": app.name, "functions": [*app.function_ids]} for app in self.apps.deployed()],
+            "apps": [
+                {"name": app.name, "functions": [*app.function_ids], "tags": app.tags} for app in self.apps.deployed()
+            ],
             "secrets": {name: sorted(variables) for name, variables in self.secret_store.named},
             "dicts": [name for name, _ in self.dicts.named],
+            "volumes": [volume.name for volume in self.volumes],
+            "proxy_tokens": [token.name for token in self.proxy_tokens],
         }
 
     def start(self) -> None:
         super().start()
-        self._folder = Path(tempfile.mkdtemp(prefix="modal-"))
+        self._folder.mkdir(mode=0o700)
         self._leftovers = process_tree.watch(self._folder)
-        self._rpc.start()
-        services = (self.account, self.apps, self.functions, self.files, self.secret_store, self.dicts)
-        self._port = self._rpc.run(self._rpc.listen(Rpcs(services, self.account.admit, self.lock)))
+        self.rpc.start()
+        services = (
+            *(self.account, self.proxy_tokens, self.apps, self.functions, Scheduling(self.apps, self.functions)),
+            *(Tasks(self.apps, self.fleet.containers), Reports(self.apps, self.fleet.containers, self.clock)),
+            *(self.images, self.files, self.volumes, self.logs, self.secret_store, self.dicts),
+        )
+        rpcs = Rpcs(services, self.account.admit, self.lock, self.front.before)
+        self._port = self.rpc.run(self.rpc.listen(rpcs))
 
     def stop(self) -> None:
-        self._rpc.run(self._end_containers())
-        self._rpc.stop()
+        self.rpc.run(self.edge.close())
+        self.rpc.run(self.fleet.close())
+        self.rpc.stop()
         assert self._leftovers.stdin is not None
         self._leftovers.stdin.close()
         self._leftovers.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
         super().stop()
 
-    def _run_container(self, function: Function) -> Container:
-        container = Container(function, self._folder)
-        rate = CORE_USD_PER_HOUR * CORES + GIB_USD_PER_HOUR * GIB
-        self.billing.start(container.id, function.name, rate)
-        self.containers_so_far.append(container)
-        self._keep(self._live(container, function))
-        return container
+    def _take(self, *words: str, call: str, gpu: str = "") -> Rule | None:
+        with self.lock:
+            return self.misbehaviour.take(*words, call=call, gpu=gpu)
 
-    async def _live(self, container: Container, function: Function) -> None:
-        """All its life."""
-        assert function.published is not None
-        (container.folder / "root").mkdir(parents=True)
-        self.files.put(function.published.mount_ids, container.folder)
-        inside = (container, self.account, self.dicts)
-        server = await self._rpc.listen_at(Rpcs(inside, lambda _: None, self.lock), container.socket)
-        try:
-            container.start(self.secret_store.environment(function.published.secret_ids))
-            await container.watch()
-        except GRPCError as error:  # a Secret that is not there any more
-            container.give_up(str(error.message))
-        finally:
-            server.close()
-            self.billing.stop(container.id)
+    async def _url_of(self, function: Function) -> str:
+        app = self.apps.get(function.app_id)
+        return await self.edge.url_of(f"{app.environment}--{app.name or app.description}-{function.name}", function)
 
-    def _keep(self, life: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(life)
-        self._watches.add(task)
-        task.add_done_callback(self._watches.discard)
-
-    async def _end_containers(self) -> None:
-        for container in self.containers_so_far:
-            container.stop()
-        await asyncio.gather(*self._watches)
+    def _admit_request(self, function: Function, headers: dict[str, str]) -> Refusal | None:
+        """The edge asks, of a request to a function or a Server."""
+        if not _asks_for_a_token(function):
+            return None
+        bearer = function.is_server or (self._bearer and self._take("no-bearer", call="proxy") is None)
+        environment = self.apps.get(function.app_id).environment
+        return self.proxy_tokens.refusal(headers, environment, bearer=bearer)
 
     # For tests.
 
+    @property
+    def containers_so_far(self) -> Sequence[Container]:
+        """All that there have ever been, also those that still wait for a machine."""
+        return self.fleet.containers
+
+    @property
+    def functions_created(self) -> Sequence[api_pb2.FunctionCreateRequest]:
+        return self.functions.created
+
+    def apps_deployed(self) -> list[str]:
+        """Their names."""
+        with self.lock:
+            return [app.name for app in self.apps.deployed()]
+
+    def live_containers(self) -> list[Container]:
+        """Those that have not ended, also those that still wait for a machine."""
+        return [container for container in self.fleet.containers if not container.finished_at]
+
+    def crash(self, app: str) -> None:
+        """Kills what runs in the containers of that app, but for Modal's own runtime."""
+        for container in self._containers_of(app):
+            container.crash()
+
+    def preempt(self, app: str) -> None:
+        """Takes one container of that app away."""
+        container = next(self._containers_of(app))
+        self.rpc.loop.call_soon_threadsafe(container.stop, PREEMPTED)
+
+    def _containers_of(self, app: str) -> Iterator[Container]:
+        """That run."""
+        names = {id_: deployed.name for deployed in self.apps.deployed() for id_ in deployed.function_ids.values()}
+        started = (container for container in self.live_containers() if container.started_at)
+        return (container for container in started if names.get(container.function.id) == app)
+
     def run_schedules(self) -> Sequence[Ran]:
         """All functions that have a schedule, one after the other, as if it were time."""
-        return self._rpc.run(self._run_schedules())
+        return self.rpc.run(self._run_schedules())
 
     def stop_apps(self) -> None:
         """All of them, as somebody may do on Modal's pages."""
-        self._rpc.run(self._stop_apps())
+        self.rpc.run(self._stop_apps())
 
     async def _stop_apps(self) -> None:
         for app in list(self.apps.deployed()):
@@ -153,6 +208,13 @@ class ModalEmulator(Cloud):
     async def _run_schedules(self) -> Sequence[Ran]:
         functions = [self.functions.get(id_) for app in self.apps.deployed() for id_ in app.function_ids.values()]
         return [await _ran(one) for one in functions if one.published and one.published.HasField("schedule")]
+
+
+def _asks_for_a_token(function: Function) -> bool:
+    assert function.published is not None
+    if function.is_server:
+        return not function.published.http_config.unauthenticated
+    return function.published.webhook_config.requires_proxy_auth
 
 
 async def _ran(function: Function) -> Ran:

@@ -1,19 +1,16 @@
-"""What containers are made of: images, which are built at once and are all this machine, and mounted files.
+"""The files that are mounted in containers.
 
-Sources: the installed SDK (mount.py, _image.py). Files are uploaded once, by the hash of what is in them; the client's
-own package is a mount that Modal has made.
+Source: the installed SDK (mount.py). They are uploaded once, by the hash of what is in them; the client's own package
+is a mount that Modal has made.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from modal_proto import api_pb2
 
-from .account import BUILDER
 from .server import not_found
-
-DONE = api_pb2.GenericResult(status=api_pb2.GenericResult.GENERIC_STATUS_SUCCESS)
 
 
 class Files:
@@ -51,13 +48,3 @@ class Files:
         id_ = f"mo-{secrets.token_hex(11)}"
         self._mounts[id_] = list(request.files)
         return api_pb2.MountGetOrCreateResponse(mount_id=id_, handle_metadata=api_pb2.MountHandleMetadata())
-
-    def ImageGetOrCreate(self, _: api_pb2.ImageGetOrCreateRequest) -> api_pb2.ImageGetOrCreateResponse:  # noqa: N802
-        """To be waited for, as the first time."""
-        return api_pb2.ImageGetOrCreateResponse(image_id=f"im-{secrets.token_hex(11)}")
-
-    async def ImageJoinStreaming(  # noqa: N802
-        self, _: api_pb2.ImageJoinStreamingRequest
-    ) -> AsyncIterator[api_pb2.ImageJoinStreamingResponse]:
-        metadata = api_pb2.ImageMetadata(image_builder_version=BUILDER, python_version_info="Python 3.12.11")
-        yield api_pb2.ImageJoinStreamingResponse(result=DONE, metadata=metadata, eof=True)

@@ -8,7 +8,7 @@ import asyncio
 import inspect
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpclib import GRPCError, Status
 from grpclib.const import Cardinality, Handler
 from grpclib.server import Server, Stream
+from modal._utils.grpc_utils import custom_detail_codec
 from modal_proto import api_pb2
 
 SERVICE = api_pb2.DESCRIPTOR.services_by_name["ModalClient"]
@@ -28,13 +29,30 @@ def not_found(what: str) -> GRPCError:
     return GRPCError(Status.NOT_FOUND, f"{what} not found")
 
 
+Before = Callable[[str, Any], Awaitable[GRPCError | None]]
+"""What has a look at each RPC (its name, its request) before it is served. Raises GRPCError when it is not to be; what
+it returns is raised afterwards.
+"""
+
+
+async def nothing_before(_: str, __: Any) -> None:
+    """Nobody has a look."""
+
+
 class Rpcs:
     """The services of one address. `admit` takes a call's metadata, and raises GRPCError for who may not."""
 
-    def __init__(self, services: Sequence[object], admit: Callable[[Metadata], None], lock: threading.RLock) -> None:
+    def __init__(
+        self,
+        services: Sequence[object],
+        admit: Callable[[Metadata], None],
+        lock: threading.RLock,
+        before: Before = nothing_before,
+    ) -> None:
         self._services = services
         self._admit = admit
         self._lock = lock
+        self._before = before
 
     def __mapping__(self) -> dict[str, Handler]:
         """For grpclib. What no service has is refused."""
@@ -43,22 +61,28 @@ class Rpcs:
             served = (getattr(service, method.name) for service in self._services if hasattr(service, method.name))
             cardinality = Cardinality.UNARY_STREAM if method.server_streaming else Cardinality.UNARY_UNARY
             classes = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
-            answer = self._answering(next(served, _refuse))
+            answer = self._answering(method.name, next(served, _refuse))
             handlers[f"/{SERVICE.full_name}/{method.name}"] = Handler(answer, cardinality, *classes)
         return handlers
 
-    def _answering(self, serve: Callable[[Any], Any]) -> Callable[[Stream[Any, Any]], Coroutine[Any, Any, None]]:
+    def _answering(
+        self, rpc: str, serve: Callable[[Any], Any]
+    ) -> Callable[[Stream[Any, Any]], Coroutine[Any, Any, None]]:
         async def answer(stream: Stream[Any, Any]) -> None:
             request = await stream.recv_message()
             assert stream.metadata is not None
             self._admit(stream.metadata)
+            afterwards = await self._before(rpc, request)
             with self._lock:
                 answered = serve(request)
             if inspect.isasyncgen(answered):
                 async for reply in answered:
                     await stream.send_message(reply)
-            else:
-                await stream.send_message(await answered if inspect.isawaitable(answered) else answered)
+                return
+            reply = await answered if inspect.isawaitable(answered) else answered
+            if afterwards:
+                raise afterwards
+            await stream.send_message(reply)
 
         return answer
 
@@ -85,7 +109,7 @@ class RpcServer:
 
     async def listen(self, rpcs: Rpcs) -> int:
         """The port of loopback where they are served from now on."""
-        server = Server([rpcs])
+        server = Server([rpcs], status_details_codec=custom_detail_codec)
         listening = socket.create_server(("127.0.0.1", 0))
         await server.start(sock=listening)
         self._servers.append(server)
@@ -112,9 +136,12 @@ async def _closed(server: Server) -> None:
 
 
 async def _ended() -> None:
-    """All that still runs in the loop is told to end, and has ended."""
+    """All that still runs in the loop is told to end, and has ended; who is still connected is so no more."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.get_running_loop().shutdown_default_executor()
+    loop = asyncio.get_running_loop()
+    for transport in [*loop._transports.values()]:  # type: ignore[attr-defined]  # grpclib's server leaves them open
+        transport.abort()
+    await loop.shutdown_default_executor()
