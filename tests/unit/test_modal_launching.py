@@ -30,11 +30,11 @@ from gpu_providers.errors import (
     ProviderError,
     ProviderUnavailable,
 )
-from gpu_providers.modal_cloud.git import outside_of_git
 from gpu_providers.modal_cloud.launching import Launching
 from gpu_providers.modal_cloud.options import Endpoint, Options
 from gpu_providers.modal_cloud.probe import Probe
 from gpu_providers.modal_cloud.session import Session
+from gpu_providers.modal_cloud.sources import outside_of_git
 from gpu_providers.modal_cloud.tags import Facts, decoded
 
 NAME = "gpu-llama-0a1b2c"
@@ -515,6 +515,16 @@ def test_an_app_that_cannot_be_taken_back_may_be_there(without_bearer: ModalEmul
     without_bearer.misbehave({"do": "spend-limit", "after": 1}, {"do": "unavailable", "call": "delete"})
     with pytest.raises(CreateUnknown, match="may go on"):
         at(without_bearer, tmp_path).launch(request(), USUAL)
+
+
+def test_where_nobody_knows_whether_it_was_published_anew_it_is_taken_back(
+    without_bearer: ModalEmulator, tmp_path: Path
+) -> None:
+    without_bearer.misbehave({"do": "lost-publish", "after": 1})
+    launching = at(without_bearer, tmp_path)
+    with pytest.raises(CreateUnknown):
+        launching.launch(request(), USUAL)
+    assert left(without_bearer, launching) == []
 
 
 # --- the user's repository -------------------------------------------------------------------------------------------

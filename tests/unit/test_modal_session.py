@@ -1,6 +1,7 @@
 """The way to Modal: one client of the real SDK, for whoever asks with a session, and errors that can be acted on."""
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -153,6 +154,40 @@ def test_a_server_that_stops_answering_is_noticed_before_the_sdk_waits_for_it(
     monkeypatch.setattr("gpu_providers.modal_cloud.reach.time.monotonic", lambda: much_later)
     with closing(session), pytest.raises(ProviderUnavailable, match="does not answer"), session.call("say hello"):
         pass
+
+
+def test_what_takes_too_long_is_not_waited_for(cloud: ModalEmulator) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environ = {**cloud.env, "MODAL_SERVER_URL": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        began = time.monotonic()
+        with (
+            closing(Session(environ)) as session,
+            pytest.raises(ProviderUnavailable, match="asked to say hello: no answer in time"),
+            session.call("say hello", within_s=0.5) as client,
+        ):
+            client.hello()
+    assert time.monotonic() - began < AT_ONCE_S
+
+
+def test_what_was_not_waited_for_does_not_keep_modal_from_being_asked_again(session: Session) -> None:
+    def hesitate(client: modal.Client) -> None:
+        time.sleep(0.5)
+        client.hello()
+
+    with pytest.raises(ProviderUnavailable), session.call("say hello", within_s=0.1) as client:
+        hesitate(client)
+    with session.call("say hello") as client:
+        client.hello()
+
+
+def test_a_login_that_was_exchanged_is_the_one_that_counts(cloud: ModalEmulator) -> None:
+    environ = {**cloud.env, "MODAL_TOKEN_ID": "ak-nobodys"}
+    with closing(Session(environ)) as session:
+        with pytest.raises(AuthError), session.call("say hello") as client:
+            client.hello()
+        environ["MODAL_TOKEN_ID"] = cloud.env["MODAL_TOKEN_ID"]
+        with session.call("say hello") as client:
+            client.hello()
 
 
 @pytest.mark.parametrize("url", ["modal.com", "ftp://modal.com", "http://", "http://h:port", "http://[::1"])

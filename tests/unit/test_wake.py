@@ -43,6 +43,15 @@ def test_what_is_up_is_asked_once_and_nothing_is_said(notes: list[str]) -> None:
     assert ([one.path for one in server.asked], notes) == (["/health"], [])
 
 
+def test_a_client_that_was_closed_does_not_keep_the_next_one_from_asking() -> None:
+    with ScriptedServer(Reply(200)) as server, EngineClient(server.url, KEY) as client:
+        knock, closed = Knock(), EngineClient(server.url, KEY)
+        closed.__exit__()
+        with pytest.raises(RuntimeError):
+            knock.is_answered(closed, within_s=5)
+        assert knock.is_answered(client, within_s=5)
+
+
 def test_while_its_edge_holds_a_request_no_second_one_is_made() -> None:
     with ScriptedServer(HELD) as server, EngineClient(server.url, KEY) as client:
         knock = Knock()

@@ -4,11 +4,8 @@ What runs there is `templates/away_guard.py`, every five minutes, with the user'
 The guard on this machine tells it by heartbeats, in a Dict, what is in use.
 """
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.machinery import SourceFileLoader
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gpu_cli.errors import UserError
@@ -20,7 +17,7 @@ from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.paths import Paths, shipped
 from gpu_cli.ui.progress import Progress
 from gpu_providers.base import Link, Secret
-from gpu_providers.modal_cloud.git import outside_of_git
+from gpu_providers.modal_cloud.sources import loaded, outside_of_git
 
 if TYPE_CHECKING:
     from modal import Client
@@ -32,6 +29,8 @@ TURNED_AT = "turned_at"
 PYTHON = "3.12"
 TURN_S = 240
 """One turn ends before the next."""
+DEPLOY_S = 1800.0
+"""A deploy, with an image that Modal may have to build, and the first turn."""
 HANDED_OVER = f"Modal gets your API key for Lambda, which may do everything there, as the Secret {NAME}"
 
 
@@ -44,7 +43,7 @@ def deploy(fleet: Fleet, progress: Progress) -> Away:
     from gpu_providers.api_keys import fingerprint
 
     key = _key(fleet.environ)
-    with modal_client() as client:
+    with modal_client(within_s=DEPLOY_S) as client:
         client.hello()  # a token that is refused changes nothing
         progress.note(HANDED_OVER)
         with _whole_or_not_at_all(client, fleet.paths, progress):
@@ -176,7 +175,7 @@ def _deployed(client: "Client", environment: dict[str, str]) -> Any:
         timeout=TURN_S,
         max_containers=1,
         single_use_containers=True,  # one that is still warm would have the Secret as it was
-    )(_template().enforce)
+    )(loaded(shipped("templates") / "away_guard.py").enforce)
     with outside_of_git():
         app.deploy(client=client)
     return function
@@ -190,16 +189,6 @@ def _keep_secret(client: "Client", environment: dict[str, str]) -> None:
         modal.Secret.objects.create(NAME, environment, client=client)
     except modal.exception.AlreadyExistsError:
         modal.Secret.from_name(NAME, client=client).update(environment)
-
-
-def _template() -> ModuleType:
-    """As a module of its own: Modal takes its one file, and imports it by this name."""
-    path = shipped("templates") / "away_guard.py"
-    module = ModuleType(path.stem)
-    module.__file__ = str(path)
-    sys.modules[path.stem] = module
-    SourceFileLoader(path.stem, str(path)).exec_module(module)
-    return module
 
 
 def _first_turn(function: Any) -> Sequence[str]:

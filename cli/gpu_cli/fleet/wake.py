@@ -30,7 +30,7 @@ class Knock:
         """Whether a worker has said that it is healthy. As long as none has, a request is under way after this call,
         and never a second one: one that came back for nothing is made again with the next call.
         """
-        if self._answer is None or (self._answer.done() and not self._answer.result()):
+        if self._answer is None or (self._answer.done() and (self._answer.exception() or not self._answer.result())):
             self._answer = _asked(client)
         try:
             return self._answer.result(within_s)

@@ -2,7 +2,8 @@
 
 provider                                      the contract of gpu_providers.base; all else is behind it
 offers, cards, rates, options                 what is sold, and for how much
-launching, blueprint, image, deploying, git   how an app comes to be, with what runs in it
+launching, blueprint, image, deploying,
+sources                                       how an app comes to be, with what runs in it
 tokens, probe, volumes                        what else an app needs at Modal
 apps, lifecycle, service, containers          what Modal says of one, without waking it
 running_cost, boot, logs, doctor              how it goes

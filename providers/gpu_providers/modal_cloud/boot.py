@@ -44,7 +44,7 @@ def boot(resource: Resource, note: str) -> Boot:
     containers. Raises CommandCrashed for one whose containers do not stay up.
     """
     if resource.state is ResourceState.BROKEN:
-        raise CommandCrashed(resource.detail)
+        raise CommandCrashed(resource.detail, hint="read what its containers said: https://modal.com/apps")
     return Boot(running=resource.state is ResourceState.RUNNING, detail=resource.detail, note=note)
 
 

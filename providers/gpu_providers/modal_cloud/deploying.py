@@ -7,17 +7,14 @@ comes before a container is ready. Functions that are pickled need the same Pyth
 installed package take all of it with them, and what runs an image without any Python is not in the SDK's public part.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gpu_providers.modal_cloud.blueprint import Blueprint
-from gpu_providers.modal_cloud.git import outside_of_git
 from gpu_providers.modal_cloud.image import image_of
 from gpu_providers.modal_cloud.options import Endpoint
+from gpu_providers.modal_cloud.sources import loaded, outside_of_git
 
 if TYPE_CHECKING:
     from modal import App, Client
@@ -53,7 +50,7 @@ def _function(app: "App", plan: Blueprint) -> Callable[[], str | None]:
     serves: Any = modal.web_server(plan.port, startup_timeout=plan.startup_timeout_s, requires_proxy_auth=plan.guarded)
     shares: Any = modal.concurrent(max_inputs=plan.max_inputs, target_inputs=plan.target_inputs)
     runs = app.function(**_container(plan), timeout=plan.timeout_s, region=list(plan.regions) or None)
-    function: Any = runs(shares(serves(_loaded(plan.entry).serve)))
+    function: Any = runs(shares(serves(loaded(plan.entry).serve)))
     return lambda: function.get_web_url()
 
 
@@ -66,7 +63,7 @@ def _server(app: "App", plan: Blueprint) -> Callable[[], str | None]:
         target_concurrency=plan.target_inputs if plan.max_containers > 1 else None,
         compute_region=list(plan.regions) or None,
     )
-    return runs(_loaded(plan.entry).Server).get_url
+    return runs(loaded(plan.entry).Server).get_url
 
 
 def _container(plan: Blueprint) -> dict[str, Any]:
@@ -87,15 +84,3 @@ def _container(plan: Blueprint) -> dict[str, Any]:
         "scaledown_window": plan.scaledown_window_s,
         "startup_timeout": plan.startup_timeout_s,
     }
-
-
-def _loaded(path: Path) -> ModuleType:
-    """As a module of no package, where the SDK looks for it: it uploads that one file, and imports it by this name.
-
-    Nothing is left beside the file, as an import would leave it.
-    """
-    module = ModuleType(path.stem)
-    module.__file__ = str(path)
-    sys.modules[path.stem] = module
-    exec(compile(path.read_bytes(), path, "exec"), module.__dict__)  # noqa: S102 - our own file
-    return module

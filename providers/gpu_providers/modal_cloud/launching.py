@@ -22,6 +22,8 @@ from gpu_providers.names import check_name
 if TYPE_CHECKING:
     from modal import Client
 
+_DEPLOY_S = 3600.0
+"""A deploy comes back when the image is built, which Modal does once for each; the engine's has 10 GB."""
 _NOTE = (
     "Modal's edge does not take a bearer token here, so the engine checks the key itself: "
     "a stranger's request is refused, and starts a GPU all the same"
@@ -52,6 +54,8 @@ class Launching:
                 self._deployed(blueprint(request, options, guarded=False))
                 self._give_token_up(request.name)
         except CreateUnknown:
+            if deployed:  # there is an app, and nobody knows whose key it takes
+                self._undone(request.name)
             raise
         except BaseException as error:
             undone = self._undone(request.name)
@@ -75,7 +79,7 @@ class Launching:
     def _deployed(self, plan: Blueprint) -> Deployed:
         """Raises CreateUnknown where no answer may mean that it was published."""
         try:
-            with self.session.call(f"deploy {plan.name}") as client:
+            with self.session.call(f"deploy {plan.name}", within_s=_DEPLOY_S) as client:
                 return deploy(plan, client, self.session.environment)
         except ProviderUnavailable as error:
             raise CreateUnknown(error.message, hint=error.hint) from error

@@ -13,6 +13,8 @@ from gpu_providers.errors import ProviderUnavailable
 from gpu_providers.http import Http, Request, TooManyRequests
 
 _REFUSALS = (401, 403)
+_NOT_KNOWN_YET = 404
+"""What the edge says of an app that it has not heard of."""
 
 
 @dataclass(frozen=True)
@@ -22,17 +24,18 @@ class Probe:
     answer_s: float = 10.0
     """How long it waits: a refusal comes from the edge, at once."""
     pauses_s: tuple[float, ...] = (1.0, 2.0)
-    """Before a refused one is sent again: the edge may hear of a new token late; a prior."""
+    """Before it is sent again: the edge may hear late of a new token, and of a new app; a prior."""
 
     def is_refused(self, url: str, token: Secret) -> bool:
-        """Whether it is, every time. One that is not answered is not refused: it may wait for its container."""
+        """Whether it is, to the last. One that is not answered is not refused: it may wait for its container."""
         for pause_s in self.pauses_s:
-            if not self._refused(url, token):
+            if self._status(url, token) not in (*_REFUSALS, _NOT_KNOWN_YET):
                 return False
             time.sleep(pause_s)
-        return self._refused(url, token)
+        return self._status(url, token) in _REFUSALS
 
-    def _refused(self, url: str, token: Secret) -> bool:
+    def _status(self, url: str, token: Secret) -> int | None:
+        """None without an answer."""
         with suppress(ProviderUnavailable, TooManyRequests):
-            return Http().once(Request("GET", f"{url}/health", key=token), call_s=self.answer_s).status in _REFUSALS
-        return False
+            return Http().once(Request("GET", f"{url}/health", key=token), call_s=self.answer_s).status
+        return None

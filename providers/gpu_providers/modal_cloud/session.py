@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from gpu_providers.api_keys import fingerprint
 from gpu_providers.base import Secret
+from gpu_providers.errors import ProviderError, ProviderUnavailable
 from gpu_providers.modal_cloud.credentials import SERVER_URLS, OAuth, Settings, Token
 from gpu_providers.modal_cloud.quiet import hush
 from gpu_providers.modal_cloud.reach import Reach
-from gpu_providers.modal_cloud.refusals import told
+from gpu_providers.modal_cloud.refusals import TRY_LATER, told
 
 if TYPE_CHECKING:
     from modal import Client
 
 THROTTLE_S = 30
 """How long the client waits, in all, when the server asks it to be slower; by itself it would for ever."""
+ANSWER_S = 60.0
+"""How long Modal may take for what is no deploy. The client would wait for as long as the connection lives, and a guard
+that waits guards nothing."""
 _LOG_LINES = 20
 _process_environment = threading.Lock()
 
@@ -40,6 +44,8 @@ class Session:
         self._lock = threading.Lock()
         self._reach = Reach()
         self._client: Client | None = None
+        self._opened_for: object = None
+        """The login and the server of the client."""
 
     def account(self) -> str:
         """Tells who is logged in, and at which environment, from others; asks nobody, and does not import the SDK.
@@ -59,11 +65,12 @@ class Session:
         return Settings(self._environ)
 
     @contextmanager
-    def call(self, what: str) -> "Iterator[Client]":
+    def call(self, what: str, *, within_s: float = ANSWER_S) -> "Iterator[Client]":
         """The client, for as long as Modal is asked to do `what` ("stop gpu-x").
 
-        Whatever the SDK raises in the block comes out as a ProviderError. That is also how a missing login is told and,
-        within seconds, a Modal that does not answer.
+        Whatever the SDK raises in the block comes out as a ProviderError. That is also how a missing login is told,
+        within seconds a Modal that is not there, and after `within_s` one that does not answer: then the client is
+        closed, and with it whatever else is asked with it.
         """
         settings = self.settings()
         login, server_urls = settings.login, settings.get("server_url") or SERVER_URLS
@@ -74,22 +81,50 @@ class Session:
 
         trouble = (modal.exception.Error, grpclib.GRPCError, StreamTerminatedError, ConnectionError, TimeoutError)
         try:
-            yield self._opened(login, server_urls)
+            client = self._opened(login, server_urls)
+            with self._no_longer_than(within_s, client):
+                yield client
         except trouble as error:
-            raise told(error, what, self._build_log(getattr(error, "image_id", ""))) from error
+            raise self._told(error, what) from error
 
     def close(self) -> None:
         """Ends the client; what is still asked then fails. A `call` after that opens another one."""
-        with self._lock:
-            client, self._client = self._client, None
-        if client:
-            client.close()
+        if client := self._client:
+            self._drop(client)
 
     def _opened(self, login: Token | OAuth, server_urls: str) -> "Client":
+        """A login may be exchanged for another one while a process lives."""
+        if self._opened_for != (login, server_urls):
+            self.close()
         with self._lock:
             if not self._client:
-                self._client = _client(login, server_urls)
+                self._client, self._opened_for = _client(login, server_urls), (login, server_urls)
             return self._client
+
+    @contextmanager
+    def _no_longer_than(self, limit_s: float, client: "Client") -> Iterator[None]:
+        """By the end of this client, which ends all that waits for an answer to it."""
+        limit = threading.Timer(limit_s, self._drop, [client])
+        limit.daemon = True
+        limit.start()
+        try:
+            yield
+        finally:
+            limit.cancel()
+            limit.join()  # a client that is being closed while the process ends says so on stderr
+
+    def _drop(self, client: "Client") -> None:
+        with self._lock:
+            if self._client is client:
+                self._client = None
+        client.close()
+
+    def _told(self, error: Exception, what: str) -> ProviderError:
+        import modal
+
+        if isinstance(error, modal.exception.ClientClosed):
+            return ProviderUnavailable(f"Modal, asked to {what}: no answer in time", hint=TRY_LATER)
+        return told(error, what, self._build_log(getattr(error, "image_id", "")))
 
     def _build_log(self, image_id: str) -> str:
         """The last line of how this image was built: the error may say no more than that it was not. Never raises."""

@@ -46,14 +46,16 @@ class App:
     def is_deployed(self) -> bool:
         return self.state == api_pb2.APP_STATE_DEPLOYED and not self.stopped_at
 
-    def state_at(self, now: float) -> int:
+    def state_at(self, now: float, *, is_empty: bool) -> int:
+        """`is_empty`: none of its containers is left."""
         if not self.stopped_at or now < self.stopped_at:
             return self.state
-        return api_pb2.APP_STATE_STOPPING if now < self.stopped_for_good_at else api_pb2.APP_STATE_STOPPED
+        is_over = is_empty and now >= self.stopped_for_good_at
+        return api_pb2.APP_STATE_STOPPED if is_over else api_pb2.APP_STATE_STOPPING
 
-    def lifecycle(self, now: float) -> api_pb2.AppLifecycle:
+    def lifecycle(self, now: float, *, is_empty: bool) -> api_pb2.AppLifecycle:
         return api_pb2.AppLifecycle(
-            app_state=self.state_at(now),
+            app_state=self.state_at(now, is_empty=is_empty),
             created_at=self.created_at,
             created_by=WORKSPACE,
             deployed_at=self.deployed_at,
@@ -124,8 +126,7 @@ class Apps:
         return api_pb2.AppGetInfoResponse(info=self._metadata(self.get(request.app_id)))
 
     def AppGetLifecycle(self, request: api_pb2.AppGetLifecycleRequest) -> api_pb2.AppGetLifecycleResponse:  # noqa: N802
-        lifecycle = self.get(request.app_id).lifecycle(self._cloud.clock.now())
-        return api_pb2.AppGetLifecycleResponse(lifecycle=lifecycle)
+        return api_pb2.AppGetLifecycleResponse(lifecycle=self._lifecycle(self.get(request.app_id)))
 
     def AppGetTags(self, request: api_pb2.AppGetTagsRequest) -> api_pb2.AppGetTagsResponse:  # noqa: N802
         return api_pb2.AppGetTagsResponse(tags=self.get(request.app_id).tags)
@@ -202,6 +203,13 @@ class Apps:
 
     # Told
 
+    def _containers(self, app: App) -> int:
+        """How many are left."""
+        return sum(len(function.containers) for function in self.functions_of(app))
+
+    def _lifecycle(self, app: App) -> api_pb2.AppLifecycle:
+        return app.lifecycle(self._cloud.clock.now(), is_empty=not self._containers(app))
+
     def _metadata(self, app: App) -> api_pb2.AppHandleMetadata:
         kinds: tuple[dict[str, str], dict[str, str]] = ({}, {})
         for function in self.functions_of(app):
@@ -210,7 +218,7 @@ class Apps:
             app_id=app.id,
             description=app.description,
             environment_name=app.environment,
-            lifecycle=app.lifecycle(self._cloud.clock.now()),
+            lifecycle=self._lifecycle(app),
             functions=kinds[False],
             servers=kinds[True],
         )
@@ -221,9 +229,9 @@ class Apps:
             app_id=app.id,
             name=app.name,
             description=app.description,
-            state=app.state_at(as_of),
+            state=app.state_at(as_of, is_empty=not self._containers(app)),
             created_at=app.created_at,
             stopped_at=app.stopped_at if app.stopped_at <= as_of else 0.0,
-            n_running_tasks=sum(len(function.containers) for function in self.functions_of(app)),
+            n_running_tasks=self._containers(app),
             metadata=self._metadata(app),
         )

@@ -40,6 +40,8 @@ INSTEAD: Mapping[str, tuple[Status, str]] = {
     "delete-500-works": (Status.INTERNAL, "internal server error"),
 }
 """What is answered."""
+BY_STATUS: Mapping[int, tuple[Status, str]] = {401: (Status.UNAUTHENTICATED, "Token ID is malformed or does not exist")}
+"""What is answered instead, where a rule names that status of HTTP."""
 ONLY: Mapping[str, str] = {
     "spend-limit": "FunctionCreate",
     "gpu-refused": "FunctionCreate",
@@ -77,7 +79,7 @@ class Front:
 async def _refusing(rule: Rule) -> GRPCError:
     """The error of one of INSTEAD. Raises it when that comes first."""
     policy = [] if rule.retry_after is None else [api_pb2.RPCRetryPolicy(retry_after_secs=rule.retry_after)]
-    error = GRPCError(*INSTEAD[rule.do], policy)
+    error = GRPCError(*BY_STATUS.get(rule.status or 0, INSTEAD[rule.do]), policy)
     if rule.do == "timeout":
         await asyncio.sleep(rule.seconds)
     if rule.when == "before":
