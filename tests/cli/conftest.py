@@ -17,6 +17,7 @@ import pytest
 import yaml
 from driver import Gpu
 from emulators.lambda_cloud import LambdaEmulator
+from emulators.modal_cloud import ModalEmulator
 from emulators.runpod import RunPodEmulator
 from emulators.vast import VastEmulator
 from rented import Kept, point_at
@@ -140,6 +141,25 @@ def at_lambda(datacenter: LambdaEmulator, monkeypatch: pytest.MonkeyPatch) -> La
         datacenter.requests.clear()
     point_at(datacenter, monkeypatch)
     return datacenter
+
+
+@pytest.fixture(scope="module")
+def workspace() -> Iterator[ModalEmulator]:
+    """Modal for all tests of a module, with the stand-in for vLLM in its containers. Tests take `at_modal`."""
+    with ModalEmulator(engine="stub") as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def at_modal(workspace: ModalEmulator, monkeypatch: pytest.MonkeyPatch) -> ModalEmulator:
+    """Modal as if nobody had used it, and the program pointed at it and impatient."""
+    with workspace.lock:
+        workspace.misbehaviour.clear()
+        workspace.proxy_tokens.clear()
+    workspace.stop_apps()
+    workspace.functions.created.clear()
+    point_at(workspace, monkeypatch)
+    return workspace
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from emulators.server import Request
 from emulators.vast import VastEmulator
 
 _API: Mapping[type[Cloud], str] = {RunPodEmulator: "/v2/", VastEmulator: "/api/", LambdaEmulator: "/api/v1/"}
-_POLL = {"GPU_RUNPOD_POLL_S": "0.2", "GPU_VAST_POLL_S": "0.2", "GPU_LAMBDA_POLL_S": "0.2"}
+_POLL = {"GPU_RUNPOD_POLL_S": "0.2", "GPU_VAST_POLL_S": "0.2", "GPU_LAMBDA_POLL_S": "0.2", "GPU_MODAL_POLL_S": "0.2"}
 
 
 @dataclass

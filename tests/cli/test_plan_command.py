@@ -128,12 +128,12 @@ def test_serverless_is_ranked_alone_and_says_up_to_which_use_it_is_the_cheaper(g
     assert {candidate["kind"] for candidate in candidates} == {"serverless"}
     assert any(out["reason"] == "is a pod, and serverless was asked for" for out in rejected)
     first = candidates[0]
-    pods = [
+    rivals = [
         out["price_usd_per_hour"]
         for out in rejected
         if (out["gpu"], out["gpu_count"]) == (first["gpu"], first["gpu_count"]) and "is a pod" in out["reason"]
     ]
-    assert first["serverless_break_even"] == pytest.approx(min(pods) / first["price_usd_per_hour"], abs=1e-4)
+    assert first["serverless_break_even"] == pytest.approx(min(rivals) / first["price_usd_per_hour"], abs=1e-4)
     assert f"busy less than {first['serverless_break_even']:.0%} of the time" in plan.stderr
     assert gpu("plan", RECIPE, "--serverless", "--offers", saved, "--json").stdout == plan.stdout
 
@@ -144,6 +144,9 @@ def test_a_recipe_without_a_kind_is_planned_with_all_kinds_and_one_with_a_kind_w
     assert all(
         candidate["serverless_break_even"] is None for candidate in everything if candidate["kind"] != "serverless"
     )
+    worker = next(candidate for candidate in everything if candidate["kind"] == "serverless")
+    assert f"{worker['offer_id']} costs ${worker['price_usd_per_hour']:.2f}/h while a worker runs" in plan.stderr
+    assert f"busy less than {worker['serverless_break_even']:.0%} of the time" in plan.stderr
     (gpu.cwd / "mine.yaml").write_text("model: Qwen/Qwen3-8B\nkind: vm\n")
     assert {candidate["kind"] for candidate in gpu("plan", "mine.yaml", "--json").json["candidates"]} == {"vm"}
     (gpu.cwd / "mine.yaml").write_text("model: Qwen/Qwen3-8B\nkind: vn\n")
