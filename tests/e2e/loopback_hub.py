@@ -26,7 +26,7 @@ class _Handler(BaseHTTPRequestHandler):
         file = re.fullmatch(rf"/{self.model}/resolve/({COMMIT}|main)/([\w.-]+)", path)
         if file and (self.folder / file[2]).is_file():
             self.send(self.folder / file[2])
-        elif path == f"/api/models/{self.model}/tree/{COMMIT}":
+        elif re.fullmatch(rf"/api/models/{self.model}/tree/({COMMIT}|main)", path):
             files = [{"type": "file", "path": name, "size": size, "oid": COMMIT} for name, size in self.sizes()]
             self.answer(files)
         elif re.fullmatch(rf"/api/models/{self.model}(/revision/({COMMIT}|main))?", path):

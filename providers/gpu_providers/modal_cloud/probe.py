@@ -21,7 +21,7 @@ _NOT_KNOWN_YET = 404
 class Probe:
     """A request to an endpoint that is just published. It starts the first container, unless the edge refuses it."""
 
-    answer_s: float = 10.0
+    answer_s: float = 3.0
     """How long it waits: a refusal comes from the edge, at once."""
     pauses_s: tuple[float, ...] = (1.0, 2.0)
     """Before it is sent again: the edge may hear late of a new token, and of a new app; a prior."""
