@@ -112,6 +112,17 @@ def test_without_modal_a_token_is_forgotten_here(cloud: ModalEmulator, client: m
     assert names(cloud) == [NAME]
 
 
+def test_what_could_not_be_deleted_at_modal_is_deleted_with_the_next_one(
+    cloud: ModalEmulator, client: modal.Client, tokens: Tokens
+) -> None:
+    tokens.create(client, NAME)
+    tokens.forget(None, NAME)
+    tokens.create(client, "gpu-other-0a1b2c")
+    tokens.forget(client, "gpu-other-0a1b2c")
+    assert names(cloud) == []
+    assert [*tokens.folder.iterdir()] == []
+
+
 def test_a_token_that_is_given_up_is_deleted_and_that_is_kept_in_mind(
     cloud: ModalEmulator, client: modal.Client, tokens: Tokens
 ) -> None:

@@ -4,6 +4,7 @@ A token is made for the whole workspace; its secret is shown once (the SDK: moda
 here before anything is deployed that demands it.
 """
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ from gpu_providers.names import check_name
 if TYPE_CHECKING:
     from modal import Client
     from modal.workspace import WorkspaceProxyTokenManager
+
+
+_LEFT = ".left"
+"""Ends the name of an empty file: a token is forgotten here, and may still be at Modal."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +53,26 @@ class Tokens:
     def give_up(self, client: "Client", name: str) -> None:
         """Its app does without: delete the token, and keep that in mind. Raises as `create`."""
         self._keep(name, "")
-        _delete(client, name)
+        _delete(client, {name})
 
     def is_given_up(self, name: str) -> bool:
         """Whether its app does without, as far as this side knows."""
         return self._kept(name) == ""
 
     def forget(self, client: "Client | None", name: str) -> None:
-        """Delete it here and then, with a client, at Modal, whoever made it there. Raises Modal's errors."""
+        """Delete it here and then, with a client, at Modal, whoever made it there, and with it those that could not be
+        deleted there before. Raises Modal's errors.
+        """
         with suppress(OSError, InvalidRequest):
             self._path(name).unlink(missing_ok=True)
-        if client is not None:
-            _delete(client, name)
+            self._left(name).touch(mode=0o600)
+        if client is None:
+            return
+        names = {name, *(path.stem for path in self.folder.glob(f"*{_LEFT}"))}
+        _delete(client, names)
+        for gone in names:
+            with suppress(OSError, InvalidRequest):
+                self._left(gone).unlink(missing_ok=True)
 
     def _kept(self, name: str) -> str | None:
         with suppress(OSError, InvalidRequest):
@@ -82,6 +95,9 @@ class Tokens:
         check_name(name)
         return self.folder / name
 
+    def _left(self, name: str) -> Path:
+        return self._path(name).with_suffix(_LEFT)
+
 
 def _tokens_at(client: "Client") -> "WorkspaceProxyTokenManager":
     import modal
@@ -89,12 +105,12 @@ def _tokens_at(client: "Client") -> "WorkspaceProxyTokenManager":
     return modal.Workspace.from_context(client=client).proxy_tokens
 
 
-def _delete(client: "Client", name: str) -> None:
-    """All of this name: a create that the client has repeated may have made several."""
+def _delete(client: "Client", names: Collection[str]) -> None:
+    """All of these names: a create that the client has repeated may have made several."""
     import modal
 
     tokens = _tokens_at(client)
     for token in tokens.list():
-        if token.name == name:
+        if token.name in names:
             with suppress(modal.exception.NotFoundError):  # somebody was faster
                 tokens.delete(token.token_id)
