@@ -19,9 +19,12 @@ down: $(VENV)/.installed  ## end it
 # itself. It has to pass then, and is listed either way.
 AGAIN := [ $$? -eq 1 ] && $(BIN)/pytest --last-failed
 
+# Those that have any: to collect all tests takes each process ten seconds.
+ENGINE_TESTS = $$(grep -rl --include='test_*.py' 'mark\.engine' tests)
+
 test: lint sshd  ## everything, with the real vLLM in it (its engine is installed on first use: some minutes, 3 GB)
 	$(BIN)/pytest --cache-clear -n $(JOBS) --dist worksteal -m "not engine" || { $(AGAIN) -m "not engine"; }
-	$(BIN)/pytest --cache-clear -n 2 --dist loadfile -m engine || { $(AGAIN) -m engine; }
+	$(BIN)/pytest --cache-clear -n 3 --dist loadfile -m engine $(ENGINE_TESTS) || { $(AGAIN) -m engine; }
 
 fast: lint sshd  ## everything but the real vLLM
 	$(BIN)/pytest --cache-clear -n $(JOBS) --dist worksteal -m "not engine" || { $(AGAIN) -m "not engine"; }

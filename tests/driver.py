@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 import psutil
 
-COMMAND = (str(Path(sys.executable).with_name("gpu")),)
+GPU = (str(Path(sys.executable).with_name("gpu")),)
+COMMAND = GPU
 """What users run. (`python -m gpu_cli` may end by the signal itself where Python was interrupted within an `exec`.)"""
+FORKED = forked.ForkServer()
 PATIENCE_S = 60.0
 """How long anything may take on a busy machine before a test gives up on it."""
 ORDERLY_END_S = 20.0
@@ -69,13 +72,16 @@ class Gpu:
         self._started: list[subprocess.Popen[str]] = []
 
     def __call__(self, *arguments: str, stdin: str = "", env: Mapping[str, str] = {}) -> Ran:
+        command, environ = [*COMMAND, *arguments], {**os.environ, **env}
+        if forked.POSSIBLE and COMMAND == GPU and "PYTHONPATH" not in environ:  # with one it would import otherwise
+            return Ran(*FORKED.run(command, stdin, self.cwd, environ, PATIENCE_S))
         ran = subprocess.run(
-            [*COMMAND, *arguments],
+            command,
             input=stdin,
             capture_output=True,
             text=True,
             cwd=self.cwd,
-            env={**os.environ, **env},
+            env=environ,
             timeout=PATIENCE_S,
         )
         return Ran(ran.stdout, ran.stderr, ran.returncode)
