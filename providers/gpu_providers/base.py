@@ -109,6 +109,8 @@ class Offer:
     """The physical machine, where the cloud tells them apart: one that did not come up is avoided for a while."""
     architecture: str = "x86_64"
     """Of its processors: `x86_64` or `arm64`. Images are made for some."""
+    stock_known: bool = True
+    """False where the cloud does not say beforehand whether it can be had: an order may wait for it."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ def _offer_document(offer: Offer) -> dict[str, object]:
         "disk_usd_per_gib_hour": offer.disk_usd_per_gib_hour,
         "traffic_usd_per_gib": offer.traffic_usd_per_gib,
         "architecture": offer.architecture,
+        "stock_known": offer.stock_known,
     }
 
 
@@ -141,7 +142,8 @@ _FIELDS: Mapping[str, Callable[[object], object]] = {
     "disk_usd_per_gib_hour": _number,
     "traffic_usd_per_gib": _number,
     "architecture": _text,
+    "stock_known": _flag,
 }
 
-_ADDED = {"architecture": Offer.architecture}
+_ADDED = {"architecture": Offer.architecture, "stock_known": Offer.stock_known}
 """What files of before do not say: all that was offered then was of this."""

@@ -22,6 +22,8 @@ def test_offers_are_priced_with_cores_and_memory_at_the_rates_of_the_account_whi
     for one in ran.json["offers"]:
         assert (one["kind"], set(one["price_parts"])) == ("serverless", {"gpu", "cpu", "memory"})
         assert sum(one["price_parts"].values()) == pytest.approx(one["price_usd_per_hour"], abs=1e-6)
+    assert {one["stock_known"] for one in ran.json["offers"]} == {False}
+    assert "modal does not say what is in stock" in ran.stderr
     none = gpu("offers", *AT_MODAL, "--gpu", "MI300X")
     assert (none.exit, "Modal has no MI300X" in none.error["message"]) == (3, True), none.stderr
     assert at_modal.front.calls.count("WorkspaceBillingRates") == 1

@@ -75,6 +75,7 @@ def test_an_offer_has_the_keys_that_scripts_rely_on() -> None:
             "price_usd_per_hour": 2.0,
             "price_parts": {"gpu": 2.0},
             "interruptible": False,
+            "stock_known": True,
             "prices_as_of": "2026-11-01T00:00:00Z",
         }
     ]

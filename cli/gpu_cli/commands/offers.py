@@ -32,7 +32,7 @@ def offers(
 ) -> None:
     """List what can be rented now, the cheapest hour first; rent nothing."""
     from gpu_cli.commands.here import open_here
-    from gpu_cli.commands.plan_report import providers_document, silent_providers
+    from gpu_cli.commands.plan_report import providers_document, silent_providers, unknown_stock
     from gpu_cli.fleet.market import ask_for
     from gpu_cli.planner.offers.filters import Filters, Pick, cards_named
     from gpu_cli.ui.output import Result, show
@@ -53,7 +53,8 @@ def offers(
         market = ask_for(fleet, lambda _: search, only=only)
     found = _found(market, pick)
     document = {"offers": [_document(offer) for offer in found], "providers": providers_document(market)}
-    show(Result(document, table=_table(found), messages=tuple(silent_providers(market))), as_json=as_json)
+    messages = (*silent_providers(market), *unknown_stock(found))
+    show(Result(document, table=_table(found), messages=messages), as_json=as_json)
 
 
 def _settings(provider: str | None, max_price: str | None) -> tuple[str | None, float | None]:
@@ -105,6 +106,7 @@ def _document(offer: "Offer") -> Mapping[str, object]:
         "price_usd_per_hour": offer.price_usd_per_hour,
         "price_parts": dict(offer.price_parts),
         "interruptible": offer.interruptible,
+        "stock_known": offer.stock_known,
         "prices_as_of": iso(offer.prices_as_of.timestamp()),
     }
 

@@ -1,7 +1,7 @@
 """A plan, for scripts and for people."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gpu_cli.commands.documents import iso
@@ -69,6 +69,7 @@ def plan_prose(plan: "Plan", market: "Market", *, everything: bool) -> tuple[str
     return (
         *_price_ages(market),
         *silent_providers(market),
+        *unknown_stock([each.offer for each in plan.candidates]),
         *why_not(plan, everything=everything),
         first,
         *_while_it_runs(plan),
@@ -79,6 +80,12 @@ def silent_providers(market: "Market") -> Sequence[str]:
     """Those that were asked in vain, and why."""
     silent = ((name, answer) for name, answer in market.answers.items() if answer.failed and not answer.from_snapshot)
     return [f"{name}: {answer.problem}{f' ({answer.hint})' if answer.hint else ''}" for name, answer in silent]
+
+
+def unknown_stock(offers: "Iterable[Offer]") -> Sequence[str]:
+    """The clouds of which nobody knows beforehand whether an order finds its cards."""
+    silent = dict.fromkeys(offer.provider for offer in offers if not offer.stock_known)
+    return [f"{name} does not say what is in stock: an order may wait for its cards" for name in silent]
 
 
 def plan_messages(plan: "Plan") -> tuple[str, ...]:

@@ -103,4 +103,5 @@ def _offer(card: str, count: int, options: Options, rates: Rates) -> Offer:
         price_usd_per_hour=round(sum(price_parts.values()), 6),
         price_parts=price_parts,
         prices_as_of=rates.as_of,
+        stock_known=False,
     )
