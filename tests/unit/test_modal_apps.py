@@ -136,6 +136,14 @@ def test_an_app_that_is_stopping_is_gone_only_when_no_container_is_left() -> Non
         described(ScriptedApp(state=STOPPING))
 
 
+def test_modals_word_that_an_app_is_stopped_is_not_enough_while_a_container_of_it_bills() -> None:
+    left = described(ScriptedApp(state=STOPPED, containers=[container()]))
+    assert (left.state, left.detail) == (ResourceState.BROKEN, "stopped, 1 container running")
+    assert left.price_usd_per_hour > 0
+    with pytest.raises(NotFound, match="stopped"):
+        described(ScriptedApp(state=STOPPED))
+
+
 def test_as_long_as_nobody_knows_what_is_left_of_it_a_stopping_app_is_there() -> None:
     workspace = ScriptedWorkspace(app := ScriptedApp(state=STOPPING))
     workspace.refused["TaskList"] = Status.UNIMPLEMENTED

@@ -215,7 +215,8 @@ def _created(fleet: Fleet, known: Known, provider: Provider, request: LaunchRequ
 def _launched(fleet: Fleet, deployment: Deployment, resource: Resource, *, tied: bool) -> Deployment:
     """Its id goes on record whatever others have made of it meanwhile: they may need it to end it.
 
-    What scales to zero is metered from now on: that its making took long has cost nothing.
+    What scales to zero is metered from now on: that its making took long has cost nothing, but for the seconds of a
+    worker that was woken meanwhile.
     """
     metered = {"metered_usd": 0.0, "metered_at": fleet.clock.now()} if deployment.kind is Kind.SERVERLESS else {}
     fleet.store.update(

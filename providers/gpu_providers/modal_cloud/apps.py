@@ -1,6 +1,6 @@
 """Modal's apps in our nouns, read from its control plane alone: any request to an endpoint would start a container.
 
-An app that has ended is gone for us; one that is stopping is so only when no container of it is left to bill.
+An app that has ended, or is about to, is gone for us only when no container of it is left to bill.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ from gpu_providers.base import RESOURCE_PREFIX, Resource, ResourceState
 from gpu_providers.errors import NotFound, ProviderError, ProviderUnavailable
 from gpu_providers.modal_cloud.boot import Crashes
 from gpu_providers.modal_cloud.containers import Container, containers
-from gpu_providers.modal_cloud.lifecycle import INITIALIZING, STOPPING, has_ended, looked_up, state_of
+from gpu_providers.modal_cloud.lifecycle import ENDED, INITIALIZING, STOPPING, has_ended, looked_up, state_of
 from gpu_providers.modal_cloud.rates import Rates
 from gpu_providers.modal_cloud.refusals import TRY_LATER
 from gpu_providers.modal_cloud.running_cost import usd_per_hour
@@ -63,7 +63,7 @@ class Apps:
         with self.session.call(f"describe {app_id}") as client:
             app = looked_up(client, app_id)
             info, found = app.info(refresh=True), containers(client, app_id)
-            if has_ended(info) or (state_of(info) == STOPPING and found == []):
+            if (has_ended(info) and not found) or (state_of(info) == STOPPING and found == []):
                 raise NotFound(f"Modal says that app {app_id} is {state_of(info)}")
             with _belonging_to(app_id):
                 return self._resource(client, app, info, found)
@@ -113,8 +113,8 @@ class Apps:
         """With what people are told of it."""
         if said == INITIALIZING:
             return ResourceState.STARTING, "on its way"
-        if said == STOPPING:
-            return ResourceState.BROKEN, f"stopping, {running}"
+        if said in (STOPPING, *ENDED):
+            return ResourceState.BROKEN, f"{said}, {running}"
         if why := self.crashes.of(app):
             return ResourceState.BROKEN, why
         return ResourceState.RUNNING, running

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from modal.types import AppInfo
 
 STOPPING, INITIALIZING = "stopping", "initializing"
-_ENDED = ("stopped", "disabled")
+ENDED = ("stopped", "disabled")
 """The SDK leaves out both when it lists what lives (modal/_environments.py, 1.6.4)."""
 
 
@@ -32,5 +32,5 @@ def state_of(info: "AppInfo") -> str:
 
 
 def has_ended(info: "AppInfo") -> bool:
-    """Nothing of it runs any more."""
-    return state_of(info) in _ENDED
+    """It runs nothing anew, and will not again."""
+    return state_of(info) in ENDED
