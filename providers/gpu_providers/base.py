@@ -225,6 +225,8 @@ class Boot:
     """As in `Resource`: some clouds choose it only when the command runs."""
     note: str = ""
     """What the user has to know of how it came up, a sentence; each is told once."""
+    price_usd_per_hour: float | None = None
+    """As in `Resource`, where this look tells it: some clouds bill less, or nothing, until it runs."""
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,12 @@ class Deployment:
     """The physical machine, where the cloud tells them apart."""
     reason: str = ""
     """Why it ended, or what is wrong with it."""
+    rate_usd_per_hour: float | None = None
+    """What it bills at this moment, where its cloud says that: less than the price while it boots, where that is free."""
+    budget_group: str = ""
+    """The group whose budget it shares with others; empty for none."""
+    failure: str = ""
+    """Of which kind of failure its start ended (`fleet.policy`): `no-capacity`, `host-failed`, …; empty for none."""
 
     @property
     def base_url(self) -> str:

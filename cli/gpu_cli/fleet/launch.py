@@ -22,6 +22,8 @@ from gpu_cli.fleet.start import Known, advance, cleaned_up, watch_start
 from gpu_cli.fleet.supervised import resource_name
 from gpu_cli.fleet.teardown import finish
 from gpu_cli.planner.offers.filters import why_avoided
+from gpu_cli.planner.offers.objectives import Optimize
+from gpu_cli.planner.offers.session_price import DEFAULT_USE_S
 from gpu_cli.planner.rank import Candidate
 from gpu_cli.recipe.schema import Recipe
 from gpu_cli.ui.progress import Progress
@@ -55,6 +57,17 @@ class Wanted:
     """Somebody decided how long it may live: it is not the built-in default."""
     yes: bool = False
     """It may run where nothing but this machine would end it."""
+    optimize: Optimize = Optimize.PRICE
+    use_s: float = DEFAULT_USE_S
+    """How long it will probably be used."""
+    attempts: int | None = None
+    """How many offers are ordered at most; None for as many as it takes."""
+    retry_until_up: bool = False
+    """When all has been tried, ask again, until it is up."""
+    race: int = 1
+    """How many offers are launched at once; the first that is healthy is kept."""
+    budget_group: str = ""
+    """Whose budget it shares with others; empty for none."""
 
 
 def launch(fleet: Fleet, wanted: Wanted, candidates: Sequence[Candidate], progress: Progress) -> Deployment:

@@ -14,7 +14,7 @@ from gpu_cli.fleet.deployment import LIVE, NEXT_STATES, Deployment, State
 from gpu_cli.state_files import unwritable
 from gpu_providers.base import Kind, Link
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _LIVE_STATES = ", ".join(f"'{state}'" for state in sorted(LIVE))
 _BAD_HOSTS = """
@@ -22,6 +22,13 @@ CREATE TABLE bad_hosts (
     provider TEXT NOT NULL, host TEXT NOT NULL, until REAL NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (provider, host)
 ) STRICT
 """
+_LEDGER = """
+CREATE TABLE ledger (
+    resource_name TEXT NOT NULL, since REAL NOT NULL, until REAL NOT NULL, usd_per_hour REAL NOT NULL,
+    PRIMARY KEY (resource_name, since)
+) STRICT
+"""
+_BUDGET_GROUPS = "CREATE TABLE budget_groups (name TEXT PRIMARY KEY, budget_usd REAL NOT NULL) STRICT"
 _SCHEMA = f"""
 CREATE TABLE deployments (
     resource_name TEXT PRIMARY KEY, name TEXT NOT NULL, recipe TEXT NOT NULL, recipe_digest TEXT NOT NULL,
@@ -31,7 +38,8 @@ CREATE TABLE deployments (
     resource_id TEXT NOT NULL, endpoint TEXT NOT NULL, launched_at REAL, ready_at REAL, ended_at REAL,
     active_at REAL, work_done REAL NOT NULL, tied INTEGER NOT NULL, own_stop_armed INTEGER NOT NULL,
     account TEXT NOT NULL, most_workers INTEGER NOT NULL, metered_usd REAL, metered_at REAL, link TEXT NOT NULL,
-    local_port INTEGER, host TEXT NOT NULL, reason TEXT NOT NULL
+    local_port INTEGER, host TEXT NOT NULL, reason TEXT NOT NULL, rate_usd_per_hour REAL,
+    budget_group TEXT NOT NULL, failure TEXT NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX one_live_per_name ON deployments (name) WHERE state IN ({_LIVE_STATES});
 CREATE INDEX by_state ON deployments (state);
@@ -39,6 +47,8 @@ CREATE TABLE events (
     id INTEGER PRIMARY KEY, at REAL NOT NULL, resource_name TEXT NOT NULL, state TEXT NOT NULL, note TEXT NOT NULL
 ) STRICT;
 {_BAD_HOSTS};
+{_LEDGER};
+{_BUDGET_GROUPS};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 _MIGRATIONS = {
@@ -54,6 +64,13 @@ _MIGRATIONS = {
         "ALTER TABLE deployments ADD COLUMN local_port INTEGER",
         "ALTER TABLE deployments ADD COLUMN host TEXT NOT NULL DEFAULT ''",
         _BAD_HOSTS,
+    ),
+    3: (
+        "ALTER TABLE deployments ADD COLUMN rate_usd_per_hour REAL",
+        "ALTER TABLE deployments ADD COLUMN budget_group TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE deployments ADD COLUMN failure TEXT NOT NULL DEFAULT ''",
+        _LEDGER,
+        _BUDGET_GROUPS,
     ),
 }
 """By the version that a file has: what makes it the next one."""
@@ -112,7 +129,7 @@ class Store:
         """Put a new deployment on record. Raises NameTaken."""
         columns = ", ".join(_COLUMNS)
         marks = ", ".join("?" for _ in _COLUMNS)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             try:
                 connection.execute(
                     f"INSERT INTO deployments ({columns}) VALUES ({marks})",  # noqa: S608 - our own column names
@@ -129,7 +146,7 @@ class Store:
         """
         if to not in NEXT_STATES[deployment.state]:
             raise ValueError(f"no way from {deployment.state} to {to}")
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             actual = self.get(deployment.resource_name)
             if actual.state is not deployment.state:
                 raise StateMoved(actual)
@@ -140,14 +157,14 @@ class Store:
 
     def update(self, resource_name: str, **changes: Any) -> Deployment:
         """Change what is known of it, not its state."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             changed = replace(self.get(resource_name), **changes)
             _overwrite(connection, changed)
         return changed
 
     def meter(self, resource_name: str, usd_per_hour: float, *, at: float) -> Deployment:
         """Add what has been spent since it was last metered, or launched, at this rate."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             actual = self.get(resource_name)
             since = next(known for known in (actual.metered_at, actual.launched_at, at) if known is not None)
             spent_usd = (actual.metered_usd or 0.0) + usd_per_hour * max(0.0, at - since) / 3600
@@ -157,7 +174,7 @@ class Store:
 
     def avoid_host(self, provider: str, host: str, *, until: float, reason: str) -> None:
         """Remember that this machine did not come up, and why."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO bad_hosts VALUES (?, ?, ?, ?)", (provider, host, until, reason))
 
     def bad_hosts(self, now: float) -> Mapping[tuple[str, str], str]:
@@ -199,6 +216,11 @@ class Store:
             )
             return [Event(row["at"], State(row["state"]), row["note"]) for row in rows]
 
+    def rows(self, query: str, *values: object) -> Sequence[sqlite3.Row]:
+        """For what is kept beside the deployments: `ledger.py`, `budget_groups.py`. Raises UserError, StoreCorrupt."""
+        with _clear_errors(self.path):
+            return self._open_connection().execute(query, values).fetchall()
+
     def _select(self, where: str, *values: object) -> Sequence[Deployment]:
         with _clear_errors(self.path):
             rows = self._open_connection().execute(f"SELECT * FROM deployments {where}", values).fetchall()  # noqa: S608 - our own text
@@ -210,7 +232,8 @@ class Store:
         return self._connection
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, and nobody else writes meanwhile. Raises UserError, StoreCorrupt."""
         connection = self._open_connection()
         with _clear_errors(self.path):
             connection.execute("BEGIN IMMEDIATE")
@@ -238,7 +261,7 @@ class Store:
 
     def _upgrade_schema(self) -> None:
         """Two processes may find an old file at once: the second sees the new version under its own write lock."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             statements = list(filter(str.strip, _SCHEMA.split(";"))) if version == 0 else []
             for old in range(version, SCHEMA_VERSION) if version else ():
