@@ -112,7 +112,7 @@ class Deployment:
     reason: str = ""
     """Why it ended, or what is wrong with it."""
     rate_usd_per_hour: float | None = None
-    """What it bills at this moment, where its cloud says that: less than the price while it boots, where that is free."""
+    """What it bills at this moment, where its cloud says so: less than the price where booting is free."""
     budget_group: str = ""
     """The group whose budget it shares with others; empty for none."""
     failure: str = ""
