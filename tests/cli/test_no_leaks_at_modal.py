@@ -41,7 +41,7 @@ CASES = (
     # the answer to a deploy is lost: what may have been made is looked for, and taken
     Case(
         [
-            {"do": "lost-publish", "times": 4},
+            {"do": "lost-publish", "times": 8},
             {"do": "list-lag", "seconds": 0.4},
             {"do": "unavailable", "call": "delete", "times": 5},
             {"do": "delete-lag", "seconds": 0.3},

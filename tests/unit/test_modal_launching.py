@@ -399,7 +399,7 @@ def test_a_launch_whose_token_cannot_be_kept_leaves_nothing(cloud: ModalEmulator
 def test_a_launch_without_an_answer_says_that_its_app_may_be_there(
     cloud: ModalEmulator, launching: Launching, rule: Mapping[str, Any]
 ) -> None:
-    cloud.misbehave({"times": 4, **rule})  # as often as Modal's client tries
+    cloud.misbehave({"times": 8, **rule})  # as often as Modal's client tries, twice
     with pytest.raises(CreateUnknown):
         launching.launch(request(), USUAL)
     assert launching.tokens.read(NAME) is not None
@@ -455,7 +455,7 @@ def test_a_launch_says_nothing_and_writes_nothing_but_its_state(
     launching.launch(request(entry=entry), USUAL)
     print_server_warning("this card is about to go")  # as the client does with what comes with an answer
     throttled = {"do": "rate-limit", "call": "create", "times": 1, "retry_after": 0}
-    unanswered = {"do": "unavailable", "call": "create", "times": 4}
+    unanswered = {"do": "unavailable", "call": "create", "times": 8}
     cloud.misbehave(throttled, unanswered, {"do": "spend-limit", "times": 1})
     for name in ("gpu-second-0a1b2c", "gpu-third-0a1b2c"):
         with pytest.raises(ProviderError):
@@ -525,6 +525,16 @@ def test_where_nobody_knows_whether_it_was_published_anew_it_is_taken_back(
     with pytest.raises(CreateUnknown):
         launching.launch(request(), USUAL)
     assert left(without_bearer, launching) == []
+
+
+def test_an_app_whose_publishing_was_not_answered_is_published_anew_and_asked_whose_key_it_takes(
+    without_bearer: ModalEmulator, tmp_path: Path
+) -> None:
+    without_bearer.misbehave({"do": "lost-publish", "times": 4})  # as often as Modal's client tries
+    launching = at(without_bearer, tmp_path)
+    launching.launch(request(), USUAL)
+    assert launching.note(NAME)
+    assert without_bearer.apps_deployed() == [NAME]
 
 
 # --- the user's repository -------------------------------------------------------------------------------------------

@@ -77,12 +77,21 @@ class Launching:
             self.tokens.give_up(client, name)
 
     def _deployed(self, plan: Blueprint) -> Deployed:
-        """Raises CreateUnknown where no answer may mean that it was published."""
+        """Once more when the answer is lost: an app that was published is published anew, and then its URL is known.
+
+        Raises CreateUnknown where no answer may mean that it was published.
+        """
+        with suppress(ProviderUnavailable):
+            return self._deployed_once(plan)
+        try:
+            return self._deployed_once(plan)
+        except ProviderUnavailable as error:
+            raise CreateUnknown(error.message, hint=error.hint) from error
+
+    def _deployed_once(self, plan: Blueprint) -> Deployed:
         try:
             with self.session.call(f"deploy {plan.name}", within_s=_DEPLOY_S) as client:
                 return deploy(plan, client, self.session.environment)
-        except ProviderUnavailable as error:
-            raise CreateUnknown(error.message, hint=error.hint) from error
         except NotFound as error:
             raise InvalidRequest(error.message, hint="make it at Modal, or correct its name") from error
 
