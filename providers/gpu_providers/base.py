@@ -8,7 +8,7 @@ is not safe to share. Constructors store, methods work.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -182,6 +182,8 @@ class LaunchRequest:
     instead: tuple[Offer, ...] = ()
     """Other offers of this provider, of as many GPUs each, on which the same command will do: for clouds that choose
     among several cards by themselves (`Provider.chooses_cards`). The first that can be had is to be taken."""
+    regions: tuple[str, ...] = ()
+    """Of an offer that may be in several regions (`Offer.region` has them all): only in one of these. Empty for any."""
     entry: Path | None = None
     """For `Kind.SERVERLESS`, where workers run a Python file and not the image's own command: such as
     `templates/modal_entry.py`, which starts the command in the environment variable GPU_COMMAND (a JSON list)."""
@@ -198,7 +200,8 @@ class Resource:
     endpoint: str
     """Root URL (`http://host:port`, no path), or empty while it has none."""
     price_usd_per_hour: float
-    """What an hour like this moment costs: 0 for a serverless endpoint without workers."""
+    """What an hour like this moment costs: 0 for a serverless endpoint without workers. `launch` may say what it will
+    cost while it works."""
     created_at: datetime
     labels: Mapping[str, str]
     detail: str
@@ -209,6 +212,14 @@ class Resource:
     """How many at most can bill at once, each at the price of its offer; above 1 for serverless endpoints that grow."""
     native_idle_s: float | None = None
     """After how long without requests the cloud itself stops billing it, as the cloud reads it back."""
+    full_price_usd_per_hour: float | None = None
+    """What an hour costs while it works, of one worker where there may be several; None where that is no other than
+    `price_usd_per_hour`."""
+
+    @property
+    def full_price(self) -> float:
+        """USD per hour while it works, whatever it costs at this moment."""
+        return self.price_usd_per_hour if self.full_price_usd_per_hour is None else self.full_price_usd_per_hour
 
 
 @dataclass(frozen=True)
@@ -328,7 +339,8 @@ class Provider(ABC):
         resource = self.describe(resource_id)
         if resource.state is ResourceState.BROKEN:
             raise CommandCrashed(resource.detail)
-        return Boot(resource.state is ResourceState.RUNNING, resource.detail)
+        running = resource.state is ResourceState.RUNNING
+        return Boot(running, resource.detail, price_usd_per_hour=resource.price_usd_per_hour)
 
     def self_destruction(self, options: Mapping[str, object]) -> SelfDestruction | None:  # noqa: ARG002 - most need none
         """How its resources end themselves; None where they have no means to.
@@ -346,6 +358,19 @@ class Provider(ABC):
 
     def forget(self, name: str) -> None:  # noqa: B027 - most keep nothing
         """Drop what is kept, here or without cost at the cloud, for a resource that is gone. Never raises."""
+
+    def kept(self) -> Collection[str]:
+        """Names of resources for which something is kept that `forget` drops: of those that are gone, too, where it
+        could not be dropped, or nobody did. Raises ProviderError.
+        """
+        return ()
+
+    def environment(self, resource_id: str) -> Mapping[str, Secret]:  # noqa: ARG002 - most clouds do not show it
+        """The variables of its command, where the cloud shows them to whoever may use the account; else empty.
+
+        Raises ProviderError.
+        """
+        return {}
 
     def edge_key(self, kind: Kind, name: str) -> Secret | None:  # noqa: ARG002 - most clouds have none
         """The key that the cloud's own edge demands at the endpoint of the resource of this name and kind, in the place
@@ -380,7 +405,10 @@ class Provider(ABC):
 
     @abstractmethod
     def list_resources(self) -> Sequence[Resource]:
-        """Everything of ours at this cloud, by our prefix and what other marks of ours it keeps; nothing else."""
+        """Everything of ours at this cloud, by our prefix and what other marks of ours it keeps; nothing else.
+
+        Raises Incomplete with the others when it cannot be told what one of them is: what is left out counts as gone.
+        """
 
     @abstractmethod
     def logs(

@@ -12,10 +12,17 @@
     ├── CommandCrashed        its command ends again and again: end it, read its log
     ├── NotFound              the cloud says that it does not exist: for a resource, it is gone
     ├── ProviderUnavailable   no usable answer: nothing is known, ask again later
+    │   └── Incomplete        of a list only a part is known: what it lacks may exist
     └── CreateUnknown         a create may have worked: look the name up before anything else
 
 Callers branch on the type, never on the text. Turning a cloud's text into a type is its provider's job.
 """
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpu_providers.base import Resource
 
 
 class ProviderError(Exception):
@@ -76,6 +83,14 @@ class NotFound(ProviderError):
 
 class ProviderUnavailable(ProviderError):
     """The cloud gave no usable answer; nothing may be concluded from that."""
+
+
+class Incomplete(ProviderUnavailable):
+    """The cloud lists more than it tells of: `known` is what it does tell of."""
+
+    def __init__(self, message: str, *, hint: str = "", known: "Sequence[Resource]") -> None:
+        super().__init__(message, hint=hint)
+        self.known = tuple(known)
 
 
 class CreateUnknown(ProviderError):

@@ -5,7 +5,6 @@ back whatever its status: what a cloud means by it is for that cloud's own modul
 header, a query or a body.
 """
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpu_providers.base import Secret
 from gpu_providers.errors import ProviderUnavailable, RateLimited
+from gpu_providers.values import parsed
 
 if TYPE_CHECKING:  # as long to import as a process takes to start; most commands call no cloud
     import httpx
@@ -92,14 +92,14 @@ class Answer:
     def json(self) -> Any:
         """The document in it. Raises ProviderUnavailable when there is none."""
         try:
-            return json.loads(self.text)
+            return parsed(self.text)
         except ValueError:
             what = "a web page" if "html" in self.content_type else "broken JSON" if self.text else "nothing"
             raise ProviderUnavailable(f"{self.request}: the answer ({self.status}) is {what}", hint=_LATER) from None
 
     def _is_sound(self) -> bool:
         try:
-            json.loads(self.text or "null")
+            parsed(self.text or "null")
         except ValueError:
             return False
         return True

@@ -15,7 +15,7 @@ from gpu_providers.errors import CreateUnknown, InvalidRequest, NotFound, Provid
 from gpu_providers.http import SEND_S, Answer, Http, OutcomeUnknown, Request, TooManyRequests, asked_pause_s
 from gpu_providers.lambda_cloud.pacing import Pace, Turn
 from gpu_providers.lambda_cloud.refusals import LAUNCH, OUR_FAULT, SET_THE_URL, TRY_LATER, Blocked, patience_s, refusal
-from gpu_providers.values import Json, text
+from gpu_providers.values import Json, objects, text
 
 LAUNCH_S = 120.0
 """A launch has been seen to take well over half a minute to answer."""
@@ -123,10 +123,7 @@ class LambdaClient:
         return self._list("images")
 
     def _list(self, path: str) -> list[Json]:
-        found = self._all(path)
-        if not isinstance(found, list):
-            raise ProviderUnavailable(f"Lambda's answer holds no list of {path}", hint=TRY_LATER)
-        return [item for item in found if isinstance(item, dict)]
+        return objects(self._all(path), path)
 
     def _all(self, path: str) -> Any:
         """What is not there is not empty: all that it lacks would pass for gone."""

@@ -49,8 +49,29 @@ def sweep(client: LambdaClient) -> None:
                 client.delete_firewall_ruleset(id_of(ruleset))
 
 
+def left_over(client: LambdaClient) -> set[str]:
+    """The names of the machines whose rulesets `sweep` would delete."""
+    now = datetime.now(UTC)
+    return {text(ruleset, "name") for ruleset in client.firewall_rulesets() if _is_left_over(ruleset, now)}
+
+
+def close(client: LambdaClient, name: str) -> None:
+    """Delete the rulesets of a machine that is gone, wherever it was launched from. Never raises."""
+    if not name.startswith(RESOURCE_PREFIX):
+        return
+    with suppress(ProviderError):
+        for ruleset in client.firewall_rulesets():
+            if text(ruleset, "name") == name and _is_unused(ruleset):
+                client.delete_firewall_ruleset(id_of(ruleset))
+
+
 def _is_left_over(ruleset: Json, now: datetime) -> bool:
-    rules, created = parts(ruleset, "rules"), moment(ruleset.get("created"))
+    created = moment(ruleset.get("created"))
+    return _is_unused(ruleset) and created is not None and now - created > _ORDERED_WITHIN
+
+
+def _is_unused(ruleset: Json) -> bool:
+    """It is one of ours, and no machine has it."""
+    rules = parts(ruleset, "rules")
     ours = bool(rules) and all(text(rule, "description").startswith(_OURS) for rule in rules)
-    unused = ruleset.get("instance_ids") == [] and created is not None and now - created > _ORDERED_WITHIN
-    return text(ruleset, "name").startswith(RESOURCE_PREFIX) and ours and unused
+    return text(ruleset, "name").startswith(RESOURCE_PREFIX) and ours and ruleset.get("instance_ids") == []

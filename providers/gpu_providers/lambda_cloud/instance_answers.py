@@ -6,9 +6,10 @@ Fields as in Lambda's OpenAPI document (1.10.0): `name`, `ip`, `tags` and others
 from datetime import UTC, datetime
 
 from gpu_providers.base import RESOURCE_PREFIX, Resource, ResourceState
+from gpu_providers.errors import ProviderUnavailable
 from gpu_providers.lambda_cloud.machines import Machine
 from gpu_providers.lambda_cloud.tags import is_marked, labels_of, ordered_at
-from gpu_providers.values import Json, id_of, number, part, parts, text
+from gpu_providers.values import Json, amount, id_of, mark, part, parts, text
 
 BOOTING, UNHEALTHY = "booting", "unhealthy"
 _ENDING = ("terminating", "terminated", "preempted")
@@ -22,19 +23,30 @@ def resource(instance: Json, machine: Machine | None, container_end: str, now: d
     Raises ProviderUnavailable when its id is missing.
     """
     what, detail = state(text(instance, "status"), machine, container_end)
-    cents_per_hour = number(part(instance, "instance_type").get("price_cents_per_hour"))
     return Resource(
         provider="lambda",
         resource_id=id_of(instance),
         name=text(instance, "name"),
         state=what,
         endpoint=machine.endpoint if machine else "",
-        price_usd_per_hour=(cents_per_hour or 0.0) / 100,
+        price_usd_per_hour=usd_per_hour(instance),
         created_at=ordered_at(instance) or now,
         labels=labels_of(instance),
         detail=detail,
         region=text(part(instance, "region"), "name"),
+        full_price_usd_per_hour=_full_usd_per_hour(instance),
     )
+
+
+def usd_per_hour(instance: Json) -> float:
+    """What it costs at this moment: nothing before it has passed Lambda's health check (docs.lambda.ai, billing). One
+    that has failed it is said to be billed.
+    """
+    return 0.0 if text(instance, "status") == BOOTING else _full_usd_per_hour(instance)
+
+
+def _full_usd_per_hour(instance: Json) -> float:
+    return (amount(part(instance, "instance_type").get("price_cents_per_hour")) or 0.0) / 100
 
 
 def state(status: str, machine: Machine | None, container_end: str) -> tuple[ResourceState, str]:
@@ -67,7 +79,7 @@ def is_named(instance: Json, name: str) -> bool:
     A name that we gave was given once: not to know it again would leave the instance running.
     """
     marked = is_marked(instance) or not parts(instance, "tags")
-    return text(instance, "name") == name and _has_our_prefix(instance) and marked
+    return _name(instance) == name and _has_our_prefix(instance) and marked
 
 
 def age_order(instance: Json) -> datetime:
@@ -76,7 +88,15 @@ def age_order(instance: Json) -> datetime:
 
 
 def _has_our_prefix(instance: Json) -> bool:
-    return text(instance, "name").startswith(RESOURCE_PREFIX)
+    return _name(instance).startswith(RESOURCE_PREFIX)
+
+
+def _name(instance: Json) -> str:
+    """Empty for one without. Raises ProviderUnavailable for one of ours that is shown without its name."""
+    name: str = mark(instance, "name", str) or ""
+    if not name and is_marked(instance):
+        raise ProviderUnavailable("Lambda shows an instance of ours without its name", hint="try again later")
+    return name
 
 
 def _not_set_up(status: str) -> tuple[ResourceState, str]:

@@ -46,6 +46,9 @@ class Instances:
     def boot(self, resource_id: str) -> Boot:
         """Sets its machine up, a step at a time. Raises as the contract's `boot`."""
         instance = self._living(resource_id)
+        return replace(self._boot(instance), price_usd_per_hour=instance_answers.usd_per_hour(instance))
+
+    def _boot(self, instance: Json) -> Boot:
         status, machine = text(instance, "status"), self._known(instance)
         if machine is None:
             raise ProviderUnavailable(_STRANGER, hint=_ASK_THERE)

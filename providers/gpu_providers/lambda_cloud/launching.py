@@ -11,7 +11,7 @@ from gpu_providers.base import LaunchRequest, Resource, ResourceState, Secret, V
 from gpu_providers.errors import CreateUnknown, InvalidRequest, NoCapacity, ProviderError
 from gpu_providers.lambda_cloud.client import LambdaClient
 from gpu_providers.lambda_cloud.filesystems import Filesystems, mounts_of
-from gpu_providers.lambda_cloud.firewall import make_ruleset, sweep
+from gpu_providers.lambda_cloud.firewall import close, make_ruleset, sweep
 from gpu_providers.lambda_cloud.machines import Machine, Machines
 from gpu_providers.lambda_cloud.names import OfferId
 from gpu_providers.lambda_cloud.options import Options
@@ -144,12 +144,14 @@ def _kept_here() -> Iterator[None]:
 def forget(connect: Callable[[], LambdaClient], machines: Machines, name: str) -> None:
     """Drop all that is kept of a machine that is not there, or no longer. Never raises.
 
-    Lambda is asked only where a ruleset was made. One that cannot be deleted yet, or now, costs nothing, and is swept
-    up by a later launch.
+    Lambda is asked only where a ruleset was made, or may have been made elsewhere. One that cannot be deleted yet, or
+    now, costs nothing, and is swept up by a later launch.
     """
     machine = machines.get(name)
-    if machine and machine.ruleset_id:
-        with suppress(ProviderError):
+    with suppress(ProviderError):
+        if machine is None:
+            close(connect(), name)
+        elif machine.ruleset_id:
             connect().delete_firewall_ruleset(machine.ruleset_id)
     machines.forget(name)
 

@@ -15,7 +15,7 @@ from threading import get_ident
 from typing import Any
 from urllib.parse import urlsplit
 
-from gpu_providers.base import Secret, SshLogin
+from gpu_providers.base import RESOURCE_PREFIX, Secret, SshLogin
 from gpu_providers.errors import InvalidRequest, ProviderError, ProviderUnavailable
 from gpu_providers.names import check_name
 
@@ -78,6 +78,10 @@ class Machines:
         self.pin(machine.name, host_key)
         _write(own / _PARCEL, parcel.reveal())
         _write(own / _MACHINE, _document(machine))
+
+    def names(self) -> set[str]:
+        """Of all that something is kept of."""
+        return {path.name for path in self._folder.glob(f"{RESOURCE_PREFIX}*")}
 
     def get(self, name: str) -> Machine | None:
         """None for one that nothing is known of."""

@@ -1,6 +1,6 @@
 """Lambda in our nouns: a whole virtual machine is a resource, and its engine is reached through its SSH server."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from gpu_providers.lambda_cloud import doctor
 from gpu_providers.lambda_cloud.client import LambdaClient
 from gpu_providers.lambda_cloud.credentials import api_key
 from gpu_providers.lambda_cloud.filesystems import VOLUME_PATH, Filesystems, bucket
+from gpu_providers.lambda_cloud.firewall import left_over
 from gpu_providers.lambda_cloud.instances import Instances
 from gpu_providers.lambda_cloud.launching import Launching, SshServer, forget
 from gpu_providers.lambda_cloud.machines import Machines
@@ -121,6 +122,9 @@ class LambdaProvider(Provider, VolumeStore):
 
     def forget(self, name: str) -> None:
         forget(lambda: self._client, self._machines, name)
+
+    def kept(self) -> Collection[str]:
+        return self._machines.names() | left_over(self._client)
 
     def self_destruction(self, options: Mapping[str, object]) -> SelfDestruction | None:
         """Only with the account's own key, which a machine gets by the option `on_node_key`: there are no lesser keys.

@@ -4,7 +4,6 @@ Its errors are `{"error": {"code", "message", "suggestion"}}`, and it is the cod
 (https://docs.lambda.ai/api/cloud). In front of the API stands Cloudflare, which answers with pages of its own.
 """
 
-import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from gpu_providers.errors import (
 from gpu_providers.http import Answer
 from gpu_providers.lambda_cloud.credentials import HINT as SET_THE_KEY
 from gpu_providers.lambda_cloud.pacing import INTERVALS_S, Turn
-from gpu_providers.values import Json, part, text
+from gpu_providers.values import Json, parsed, part, text
 
 PATIENCE_S = 10.0
 """How long to wait after a 429 that does not say; none is documented to say."""
@@ -120,7 +119,7 @@ def patience_s(answer: Answer) -> float:
 def _error_of(answer: Answer) -> Json | None:
     """The error of Lambda's API; None for what anybody between here and there may have answered."""
     try:
-        document = json.loads(answer.text)
+        document = parsed(answer.text)
     except (ValueError, RecursionError):
         return None
     error = part(document, "error") if isinstance(document, dict) else {}

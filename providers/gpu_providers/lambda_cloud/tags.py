@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from gpu_providers.values import Json, number, parts, text
+from gpu_providers.values import Json, mark, number, objects, text
 
 PREFIX = "gpu-cli:"
 _ORDERED_AT = "ordered_at"
@@ -46,7 +46,8 @@ def is_marked(instance: Json) -> bool:
 
 
 def _marks(instance: Json) -> dict[str, str]:
-    tags = {text(tag, "key"): text(tag, "value") for tag in parts(instance, "tags")}
+    shown = objects(mark(instance, "tags", list) or [], "tags")
+    tags = {text(tag, "key"): text(tag, "value") for tag in shown}
     return {key.removeprefix(PREFIX).replace("-", "_"): value for key, value in tags.items() if key.startswith(PREFIX)}
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpu_providers.base import RESOURCE_PREFIX, Resource, ResourceState
-from gpu_providers.errors import NotFound, ProviderError, ProviderUnavailable
+from gpu_providers.errors import Incomplete, NotFound, ProviderError, ProviderUnavailable
+from gpu_providers.in_parallel import at_once
 from gpu_providers.modal_cloud.boot import Crashes
 from gpu_providers.modal_cloud.containers import Container, containers
 from gpu_providers.modal_cloud.lifecycle import ENDED, INITIALIZING, STOPPING, has_ended, looked_up, state_of
@@ -42,20 +43,11 @@ class Apps:
         return max(ours, key=lambda resource: resource.created_at, default=None)
 
     def all(self) -> Sequence[Resource]:
-        """Ours, by their names and their tags, and no others.
-
-        One that Modal does not tell about is left out; where it tells about none, its error is raised.
-        """
-        ours, errors = [], []
-        for app_id in self._ids(lambda name: name.startswith(RESOURCE_PREFIX)):
-            try:
-                resource = self._existing(app_id)
-            except ProviderError as error:
-                errors.append(error)
-            else:
-                ours += [resource] if resource and _is_ours(resource) else []
-        if errors and not ours:
-            raise errors[0]
+        """Ours, by their names and their tags, and no others. Raises Incomplete where Modal does not tell about one."""
+        told = at_once(self._told, self._ids(lambda name: name.startswith(RESOURCE_PREFIX)))
+        ours = [one for one in told if isinstance(one, Resource) and _is_ours(one)]
+        if errors := [one for one in told if isinstance(one, ProviderError)]:
+            raise Incomplete(f"one of Modal's apps: {errors[0].message}", hint=errors[0].hint, known=ours)
         return ours
 
     def describe(self, app_id: str) -> Resource:
@@ -84,6 +76,13 @@ class Apps:
                 raise ProviderUnavailable(f"Modal lists an app in an unknown state: {error}", hint=_UPGRADE) from error
             return [str(app.app_id) for app in listed if is_meant(app.name or app.description or "")]
 
+    def _told(self, app_id: str) -> Resource | ProviderError | None:
+        """One that cannot be told of must not hide the others."""
+        try:
+            return self._existing(app_id)
+        except ProviderError as error:
+            return error
+
     def _existing(self, app_id: str) -> Resource | None:
         """None where it is gone by now."""
         with suppress(NotFound):
@@ -107,6 +106,7 @@ class Apps:
             detail=detail,
             most_workers=service.most_containers or facts.most_containers,
             native_idle_s=service.idle_s,
+            full_price_usd_per_hour=facts.price_usd_per_hour,
         )
 
     def _state(self, app: "App", said: str, running: str) -> tuple[ResourceState, str]:

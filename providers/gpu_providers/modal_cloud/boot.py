@@ -45,7 +45,8 @@ def boot(resource: Resource, note: str) -> Boot:
     """
     if resource.state is ResourceState.BROKEN:
         raise CommandCrashed(resource.detail, hint="read what its containers said: https://modal.com/apps")
-    return Boot(running=resource.state is ResourceState.RUNNING, detail=resource.detail, note=note)
+    running, usd_per_hour = resource.state is ResourceState.RUNNING, resource.price_usd_per_hour
+    return Boot(running=running, detail=resource.detail, note=note, price_usd_per_hour=usd_per_hour)
 
 
 class Crashes:

@@ -1,6 +1,6 @@
 """Modal in our nouns: an app with one web function is a resource, and Modal starts and ends its containers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 
 from gpu_providers.base import (
@@ -114,6 +114,9 @@ class ModalProvider(Provider, VolumeStore):
                 tokens.forget(client, name)
         except ProviderError:
             tokens.forget(None, name)
+
+    def kept(self) -> Collection[str]:
+        return self._launching.tokens.names()
 
     def account(self) -> str:
         """A fingerprint of the token's id: Modal would have to be asked for the workspace's name."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _LEFT = ".left"
 """Ends the name of an empty file: a token is forgotten here, and may still be at Modal."""
+_NEW = ".new"
+"""Ends the name of a file that is being written."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,10 @@ class Tokens:
         """Whether its app does without, as far as this side knows."""
         return self._kept(name) == ""
 
+    def names(self) -> set[str]:
+        """Of all resources that have one, and of those whose token may still be at Modal."""
+        return {path.name.removesuffix(_LEFT) for path in self.folder.glob("*") if path.suffix != _NEW}
+
     def forget(self, client: "Client | None", name: str) -> None:
         """Delete it here and then, with a client, at Modal, whoever made it there, and with it those that could not be
         deleted there before. Raises Modal's errors.
@@ -81,7 +87,7 @@ class Tokens:
 
     def _keep(self, name: str, text: str) -> None:
         path = self._path(name)
-        temporary = path.with_suffix(".new")
+        temporary = path.with_suffix(_NEW)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             temporary.touch(mode=0o600)

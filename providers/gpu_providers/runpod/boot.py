@@ -64,9 +64,12 @@ def boot(pod: Json, log: Sequence[str]) -> Boot:
         check_fatal(log)
     if (count := starts(log)) > 1:
         raise CommandCrashed(f"{CRASH_LOOP}: its command has ended, and was started {count} times so far")
+    price_usd_per_hour = pod_answers.usd_per_hour(pod) or None
     if state is ResourceState.RUNNING:
-        return Boot(running=True, detail="the container runs", uptime_s=pod_answers.uptime_s(pod))
-    return Boot(running=False, detail=progress(log) or f"waiting for the host ({detail})")
+        up_s = pod_answers.uptime_s(pod)
+        return Boot(running=True, detail="the container runs", uptime_s=up_s, price_usd_per_hour=price_usd_per_hour)
+    waits = progress(log) or f"waiting for the host ({detail})"
+    return Boot(running=False, detail=waits, price_usd_per_hour=price_usd_per_hour)
 
 
 def is_fresh(pod: Json) -> bool:

@@ -16,7 +16,7 @@ from gpu_providers.event_stream import Reading
 from gpu_providers.http import Answer, Http, OutcomeUnknown, Request
 from gpu_providers.runpod.log_lines import LogLine, LogQuery, log_lines
 from gpu_providers.runpod.refusals import OUR_FAULT, SET_THE_URL, TRY_LATER, Conflict, refusal
-from gpu_providers.values import Json, number
+from gpu_providers.values import Json, number, objects
 
 PAGES = 100
 """More than any account has, at 1000 items a page: the end of patience with a cloud whose lists do not end."""
@@ -55,7 +55,7 @@ class RunPodClient:
 
     def pod(self, pod_id: str) -> Json:
         """Raises NotFound."""
-        return self._object(f"pods/{_quoted(pod_id)}")
+        return self._object("pods", pod_id)
 
     def create_pod(self, body: Json) -> Json:
         """The pod as made, with its `id`. Raises CreateUnknown when it may have been made all the same."""
@@ -84,7 +84,7 @@ class RunPodClient:
 
     def endpoint(self, endpoint_id: str) -> Json:
         """Raises NotFound."""
-        return self._object(f"serverless/{_quoted(endpoint_id)}")
+        return self._object("serverless", endpoint_id)
 
     def create_endpoint(self, body: Json) -> Json:
         """As `create_pod`."""
@@ -128,10 +128,10 @@ class RunPodClient:
     def _read(self, path: str, params: Mapping[str, str] | None = None) -> Any:
         return self._accepted(self._http.safely(self._request("GET", path, params=params or {}))).json()
 
-    def _object(self, path: str) -> Json:
-        found = self._read(path)
-        if not isinstance(found, dict):
-            raise ProviderUnavailable(f"RunPod's answer for {path} is not an object", hint=TRY_LATER)
+    def _object(self, path: str, wanted: str) -> Json:
+        found = self._read(f"{path}/{_quoted(wanted)}")
+        if not isinstance(found, dict) or found.get("id") != wanted:
+            raise ProviderUnavailable(f"RunPod's answer is not about {wanted}", hint=TRY_LATER)
         return found
 
     def _list(self, path: str, name: str, params: Mapping[str, str] | None = None) -> list[Json]:
@@ -216,9 +216,7 @@ def _items(page: Any, name: str) -> list[Json]:
     items = page[name] if is_wrapped else page
     if is_wrapped and items is None:
         return []
-    if not isinstance(items, list):
-        raise ProviderUnavailable(f"RunPod's answer holds no list of {name}", hint=TRY_LATER)
-    return [item for item in items if isinstance(item, dict)]
+    return objects(items, name)
 
 
 def _next_cursor(page: Any) -> str:

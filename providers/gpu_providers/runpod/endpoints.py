@@ -16,13 +16,14 @@ from typing import Any
 
 from gpu_providers.base import Boot, LaunchRequest, Resource, ResourceState, Volume
 from gpu_providers.errors import CommandCrashed, HostFailed, InvalidRequest, NoCapacity, NotFound, ProviderError
+from gpu_providers.in_parallel import at_once
 from gpu_providers.names import check_name
 from gpu_providers.runpod import boot, marks, names, pod_answers, pods
 from gpu_providers.runpod.client import RunPodClient
 from gpu_providers.runpod.log_lines import LogQuery
 from gpu_providers.runpod.options import Options, disk_gb, regions_of
 from gpu_providers.runpod.urls import Urls
-from gpu_providers.values import Json, id_of, moment, number, part, text
+from gpu_providers.values import Json, amount, id_of, moment, part, text, web_url
 
 PREFIX = "serverless/"
 """Before the id of an endpoint, in a resource's id."""
@@ -58,16 +59,13 @@ class Endpoints:
     def find(self, name: str) -> Resource | None:
         """The newest of this name."""
         named = [said for said in self.client.endpoints() if marks.is_named(said, name)]
-        with contextlib.suppress(NotFound):  # it has gone meanwhile
-            return self._with_workers(max(named, key=pod_answers.created_at)) if named else None
-        return None
+        return self._existing(max(named, key=pod_answers.created_at)) if named else None
 
     def all(self) -> Iterator[Resource]:
         """Ours, and no others."""
-        for said in self.client.endpoints():
-            if marks.name_of(said):
-                with contextlib.suppress(NotFound):  # likewise
-                    yield self._with_workers(said)
+        ours = {id_of(said): said for said in self.client.endpoints() if marks.name_of(said)}
+        found = at_once(lambda endpoint_id: self._existing(ours[endpoint_id]), ours)
+        return (resource for resource in found if resource)
 
     def describe(self, endpoint_id: str) -> Resource:
         """Raises NotFound."""
@@ -89,28 +87,35 @@ class Endpoints:
             progress = progress or boot.progress(log)
         return Boot(running=True, detail=", ".join(filter(None, (_in_words(workers), progress))))
 
+    def _existing(self, said: Json) -> Resource | None:
+        """None where it has gone meanwhile."""
+        with contextlib.suppress(NotFound):
+            return self._with_workers(said)
+        return None
+
     def _with_workers(self, said: Json) -> Resource:
         return self._resource(said, self.client.workers(id_of(said)))
 
     def _resource(self, said: Json, workers: Sequence[Json]) -> Resource:
         endpoint_id = id_of(said)
-        base = text(part(said, "requestUrls"), "base") or self.urls.of_endpoint(endpoint_id)
+        base = web_url(text(part(said, "requestUrls"), "base")) or self.urls.of_endpoint(endpoint_id)
         statuses = [text(worker, "status") for worker in workers]
         broken = bool(statuses) and all(status == "UNHEALTHY" for status in statuses)
-        billed = sum(status not in _UNBILLED for status in statuses)
+        asked_usd_per_hour = marks.asked_price_usd_per_hour(said)
         return Resource(
             provider="runpod",
             resource_id=f"{PREFIX}{endpoint_id}",
             name=marks.name_of(said) or text(said, "name"),
             state=ResourceState.BROKEN if broken else ResourceState.RUNNING,
             endpoint=base.rstrip("/").removesuffix("/v1"),
-            price_usd_per_hour=billed * marks.asked_price_usd_per_hour(said),
+            price_usd_per_hour=sum(status not in _UNBILLED for status in statuses) * asked_usd_per_hour,
             created_at=moment(said.get("createdAt")) or datetime.now(UTC),
             labels=marks.labels(said),
             detail=_in_words(workers),
             region=", ".join(sorted({text(worker, "dataCenterId") for worker in workers} - {""})),
-            most_workers=max(1, round(number(part(said, "workers").get("max")) or 1)),
-            native_idle_s=number(part(said, "workers").get("idleTimeout")),
+            most_workers=max(1, round(amount(part(said, "workers").get("max")) or 1)),
+            native_idle_s=amount(part(said, "workers").get("idleTimeout")),
+            full_price_usd_per_hour=asked_usd_per_hour,
         )
 
     def _host_log(self, endpoint_id: str, worker_id: str) -> Sequence[str]:
@@ -147,7 +152,7 @@ def _body(
         "timeout": options.timeout_s * 1000,
         "flashboot": "FLASHBOOT" if options.flashboot else "OFF",
     }
-    if regions := regions_of(options, volume):
+    if regions := request.regions or regions_of(options, volume):
         body["dataCenterIds"] = list(regions)
     if volume:
         body["networkVolumes"] = [volume.volume_id]

@@ -3,13 +3,13 @@
 As in the OpenAPI document at https://api.runpod.io/v2/openapi.json, under `/v2/pods/{id}/logs`.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from gpu_providers.errors import ProviderUnavailable, RateLimited
 from gpu_providers.event_stream import Event, Reading, events
 from gpu_providers.http import Http, Request
+from gpu_providers.values import parsed
 
 RESUME_S = 5.0
 """How long to wait before a stream that ended is taken up again: some end at once, and RunPod counts requests."""
@@ -79,7 +79,7 @@ def _resumed(request: Request, cursor: str) -> Request:
 
 def _line(event: Event) -> LogLine:
     try:
-        said = json.loads(event.data)
+        said = parsed(event.data)
     except ValueError:
         said = None
     if not isinstance(said, dict):

@@ -6,7 +6,7 @@ So the environment carries the labels, and a variable with the name itself: a th
 from collections.abc import Mapping
 
 from gpu_providers.base import RESOURCE_PREFIX, LaunchRequest
-from gpu_providers.values import Json, number, part, text
+from gpu_providers.values import Json, amount, mark, part
 
 _NAME = "GPU_RESOURCE"
 _LABEL = "GPU_LABEL_"
@@ -26,8 +26,8 @@ def environment(request: LaunchRequest) -> Mapping[str, str]:
 
 def name_of(thing: Json) -> str:
     """The name that we gave it, or nothing when it is not ours. Somebody's pod called gpu-something is not."""
-    ours = text(part(thing, "env"), _NAME)
-    return ours if ours.startswith(RESOURCE_PREFIX) and _shown_name(thing) == ours else ""
+    ours = mark(mark(thing, "env", Mapping) or {}, _NAME, str) or ""
+    return ours if ours.startswith(RESOURCE_PREFIX) and _shown_name(thing) in ("", ours) else ""
 
 
 def is_named(thing: Json, name: str) -> bool:
@@ -46,9 +46,9 @@ def labels(thing: Json) -> Mapping[str, str]:
 
 def asked_price_usd_per_hour(thing: Json) -> float:
     """What the offer said; 0 where that is not known."""
-    return number(part(thing, "env").get(_ASKED_PRICE)) or 0.0
+    return amount(part(thing, "env").get(_ASKED_PRICE)) or 0.0
 
 
 def _shown_name(thing: Json) -> str:
     """RunPod has been seen to put ` -fb` behind the names of endpoints with FlashBoot."""
-    return text(thing, "name").removesuffix(" -fb")
+    return (mark(thing, "name", str) or "").removesuffix(" -fb")

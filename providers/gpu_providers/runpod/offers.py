@@ -5,12 +5,12 @@ in the very cloud and number that were asked for is an offer (docs.runpod.io, ap
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
 from gpu_providers import gpus
 from gpu_providers.base import Kind, Offer, Search, Volume
+from gpu_providers.in_parallel import at_once
 from gpu_providers.runpod.client import RunPodClient
 from gpu_providers.runpod.names import COMMUNITY, SECURE, SERVERLESS, OfferId
 from gpu_providers.runpod.options import Options, clouds_of, disk_gb, parse_options, regions_of
@@ -107,16 +107,16 @@ def why_none(search: Search) -> str:
 def _shelves(client: RunPodClient, wanted: _Wanted) -> Iterator[_Shelf]:
     """All in parallel, but for the counts above 1, which are asked for where any card comes with so many."""
 
-    def ask(name: str, count: int) -> _Shelf:
+    def ask(shelf: tuple[str, int]) -> _Shelf:
+        name, count = shelf
         product, cloud = ("SERVERLESS", None) if name == SERVERLESS else ("POD", name.upper())
         minimum = wanted.min_cuda_version
         return _Shelf(name, count, client.gpus(product=product, count=count, cloud=cloud, min_cuda_version=minimum))
 
-    with ThreadPoolExecutor(max_workers=len(wanted.shelves) * len(COUNTS)) as pool:
-        singles = list(pool.map(lambda name: ask(name, 1), wanted.shelves))
-        several = [(single.name, count) for single in singles for count in COUNTS[1:] if count <= single.most]
-        yield from singles
-        yield from pool.map(lambda both: ask(*both), several)
+    singles = at_once(ask, [(name, 1) for name in wanted.shelves])
+    several = [(single.name, count) for single in singles for count in COUNTS[1:] if count <= single.most]
+    yield from singles
+    yield from at_once(ask, several)
 
 
 def _offer(card: Json, shelf: _Shelf, wanted: _Wanted) -> Offer | None:

@@ -7,12 +7,13 @@ from gpu_providers.base import Resource, ResourceState
 from gpu_providers.errors import NotFound
 from gpu_providers.runpod import marks
 from gpu_providers.runpod.urls import Urls
-from gpu_providers.values import Json, id_of, moment, number, part, text
+from gpu_providers.values import Json, amount, id_of, moment, part, text
 
 _HTTP_PORT = re.compile(r"\b(\d+)/http\b")
 _RUNNING = (ResourceState.RUNNING, "RUNNING")
 _PROMISED = (ResourceState.STARTING, "RUNNING, but its container has not started")
-_STATES = {"EXITED": ResourceState.BROKEN, "ERROR": ResourceState.BROKEN}
+_STOPPED = "EXITED"
+_STATES = {_STOPPED: ResourceState.BROKEN, "ERROR": ResourceState.BROKEN}
 
 
 def resource(pod: Json, urls: Urls) -> Resource:
@@ -25,13 +26,20 @@ def resource(pod: Json, urls: Urls) -> Resource:
         name=text(pod, "name"),
         state=what,
         endpoint=_endpoint(pod, urls),
-        # RunPod charges `cost`, whatever was asked; it says 0, or nothing, before it knows.
-        price_usd_per_hour=number(pod.get("cost")) or marks.asked_price_usd_per_hour(pod),
+        price_usd_per_hour=usd_per_hour(pod),
         created_at=created_at(pod),
         labels=marks.labels(pod),
         detail=detail,
         region=text(pod, "dataCenterId"),
+        full_price_usd_per_hour=_full_usd_per_hour(pod),
     )
+
+
+def usd_per_hour(pod: Json) -> float:
+    """What it costs at this moment: all of it from its order on, and nothing while it is stopped, as it has no
+    persistent disk (docs.runpod.io, pods/pricing). Its `cost` then stays as it was (seen live in August 2026).
+    """
+    return 0.0 if text(pod, "status") == _STOPPED else _full_usd_per_hour(pod)
 
 
 def is_gone(pod: Json) -> bool:
@@ -62,9 +70,14 @@ def state(pod: Json) -> tuple[ResourceState, str]:
     return _STATES.get(word, ResourceState.STARTING), word
 
 
+def _full_usd_per_hour(pod: Json) -> float:
+    """RunPod charges `cost`, whatever was asked; it says 0, or nothing, before it knows."""
+    return amount(pod.get("cost")) or marks.asked_price_usd_per_hour(pod)
+
+
 def uptime_s(pod: Json) -> float | None:
     """Since its container was last started."""
-    return number(part(pod, "runtime").get("uptime"))
+    return amount(part(pod, "runtime").get("uptime"))
 
 
 def _endpoint(pod: Json, urls: Urls) -> str:

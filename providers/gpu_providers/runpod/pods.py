@@ -3,11 +3,11 @@
 import contextlib
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gpu_providers.base import Boot, LaunchRequest, Resource, ResourceState, Volume
+from gpu_providers.base import Boot, LaunchRequest, Resource, ResourceState, Secret, Volume
 from gpu_providers.errors import InvalidRequest, ProviderError
 from gpu_providers.names import check_name
 from gpu_providers.runpod import boot, marks
@@ -19,7 +19,7 @@ from gpu_providers.runpod.pod_answers import check_exists, created_at, is_gone, 
 from gpu_providers.runpod.refusals import Unprocessable
 from gpu_providers.runpod.urls import Urls
 from gpu_providers.runpod.volumes import VOLUME_PATH
-from gpu_providers.values import Json, text
+from gpu_providers.values import Json, part, text
 
 _MOST_VARIABLES = 50
 """docs.runpod.io, pods/templates/environment-variables."""
@@ -58,6 +58,10 @@ class Pods:
     def describe(self, pod_id: str) -> Resource:
         """Raises NotFound."""
         return self._resource(self.client.pod(pod_id))
+
+    def environment(self, pod_id: str) -> Mapping[str, Secret]:
+        """Raises NotFound."""
+        return {name: Secret(str(value)) for name, value in part(self.client.pod(pod_id), "env").items()}
 
     def boot(self, pod_id: str) -> Boot:
         """Raises as the contract's `boot`."""
@@ -105,7 +109,7 @@ def _body(request: LaunchRequest, options: Options, volume: Volume | None) -> di
         "ports": [f"{request.port}/http"],
         "env": marks.environment(request),
     }
-    if regions := regions_of(options, volume):
+    if regions := request.regions or regions_of(options, volume):
         body["dataCenterIds"] = list(regions)
     if volume:
         body["mounts"] = {"network": [{"volumeId": volume.volume_id, "path": VOLUME_PATH}]}

@@ -24,6 +24,7 @@ from gpu_providers.base import (
 )
 from gpu_providers.errors import AuthError
 from gpu_providers.http import Http, user_agent
+from gpu_providers.in_parallel import at_once
 from gpu_providers.runpod import doctor
 from gpu_providers.runpod.client import RunPodClient
 from gpu_providers.runpod.credentials import api_key
@@ -93,7 +94,8 @@ class RunPodProvider(Provider, VolumeStore):
             self._client.delete_pod(resource_id)
 
     def list_resources(self) -> Sequence[Resource]:
-        return [*self._pods.all(), *self._endpoints.all()]
+        listed = at_once(lambda all_of_it: list(all_of_it()), (self._pods.all, self._endpoints.all))
+        return [resource for resources in listed for resource in resources]
 
     def logs(
         self,
@@ -123,6 +125,9 @@ class RunPodProvider(Provider, VolumeStore):
             user_agent=user_agent(),
             credential_variables=("RUNPOD_API_KEY",),
         )
+
+    def environment(self, resource_id: str) -> Mapping[str, Secret]:
+        return {} if resource_id.startswith(PREFIX) else self._pods.environment(resource_id)
 
     def edge_key(self, kind: Kind, name: str) -> Secret | None:  # noqa: ARG002 - one key for all
         return api_key(self.context.environ) if kind is Kind.SERVERLESS else None

@@ -23,6 +23,7 @@ from gpu_providers.errors import (
 )
 from gpu_providers.http import Answer
 from gpu_providers.runpod.credentials import HINT as SET_THE_KEY
+from gpu_providers.values import parsed
 
 ADD_CREDIT = "add credit at https://www.runpod.io/console/user/billing"
 SET_THE_URL = "set GPU_RUNPOD_API_URL to that of the API v2, https://api.runpod.io/v2, or unset it"
@@ -113,6 +114,8 @@ def refusal(answer: Answer, secrets: Collection[str] = ()) -> ProviderError:
         )
     said = _quotation(problem or {}, secrets)
     meaning = _meaning(answer.status, said)
+    if meaning is _GONE and _is_about_another_status(answer, problem or {}):
+        meaning = _LATER
     if meaning is _NO_STOCK:  # its own words ask to refresh a page, and come with every offer that is tried
         return NoCapacity("RunPod is out of stock for this", hint=meaning.hint)
     return meaning.error(f"RunPod answered {answer.status} to {answer.request.method}{said}", hint=meaning.hint)
@@ -129,7 +132,7 @@ def _meaning(status: int, said: str) -> _Meaning:
 def _problem(answer: Answer) -> dict[str, Any] | None:
     """The document of an API of RunPod; None for what anybody between here and there may have answered."""
     try:
-        document = json.loads(answer.text)
+        document = parsed(answer.text)
     except ValueError:
         return None
     return document if isinstance(document, dict) and not _MEMBERS.isdisjoint(document) else None
@@ -138,6 +141,12 @@ def _problem(answer: Answer) -> dict[str, Any] | None:
 def _is_of_v1(problem: dict[str, Any]) -> bool:
     """`{"error": "…", "status": 500}`."""
     return _MEMBERS & problem.keys() == {"error"}
+
+
+def _is_about_another_status(answer: Answer, problem: dict[str, Any]) -> bool:
+    """Such a document was not written for this answer."""
+    status = problem.get("status")
+    return isinstance(status, int) and status != answer.status
 
 
 def _quotation(problem: dict[str, Any], secrets: Collection[str]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gpu_providers.base import Bucket, Secret, Volume
 from gpu_providers.errors import AuthError, CreateUnknown, InvalidRequest
 from gpu_providers.runpod.client import RunPodClient
-from gpu_providers.values import Json, id_of, number, text
+from gpu_providers.values import Json, amount, id_of, text
 from gpu_providers.volumes import chosen
 
 VOLUME_PATH = "/runpod-volume"
@@ -93,7 +93,7 @@ def usd_per_month(size_gb: int) -> float:
 
 
 def _volume(said: Json) -> Volume:
-    size_gb = int(number(said.get("size")) or 0)
+    size_gb = int(amount(said.get("size")) or 0)
     # The high-performance tier costs more, and only RunPod's console says how much.
     price = None if said.get("type") == "HIGH_PERFORMANCE" else usd_per_month(size_gb)
     region = text(said, "dataCenter") or text(said, "dataCenterId")

@@ -174,6 +174,8 @@ class ProviderConformance:
         self.gone(provider, resource)
         assert provider.find(resource.name) is None
         assert resource.name not in [other.name for other in provider.list_resources()]
+        provider.forget(resource.name)
+        assert resource.name not in provider.kept()
 
     def test_terminating_twice_is_success(self, provider: Provider, launch: Launch) -> None:
         resource = launch()

@@ -57,14 +57,6 @@ def the_one(answer: Json, instance_id: int | str) -> Json | None:
     raise ProviderUnavailable(f"Vast.ai's answer does not tell of instance {instance_id}", hint=TRY_LATER)
 
 
-def objects(answer: Json, name: str) -> list[Json]:
-    """The list under this name. Raises ProviderUnavailable when there is none."""
-    items = answer.get(name)
-    if not isinstance(items, list):
-        raise ProviderUnavailable(f"Vast.ai's answer holds no list of {name}", hint=TRY_LATER)
-    return [item for item in items if isinstance(item, dict)]
-
-
 def next_token(page: Json) -> str:
     """Empty on the last page. Raises ProviderUnavailable when a full page does not say whether it is the last."""
     if "next_token" not in page and len(page["instances"]) >= PAGE:

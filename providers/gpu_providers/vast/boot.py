@@ -9,7 +9,7 @@ from gpu_providers.base import Boot, ResourceState
 from gpu_providers.docker_errors import NO_PROGRAM, OLD_DRIVER, check, fatal, no_image
 from gpu_providers.errors import CommandCrashed, HostFailed
 from gpu_providers.values import Json, number, text
-from gpu_providers.vast.instance_answers import DISK_GB, endpoint, is_silent, labels_of, state
+from gpu_providers.vast.instance_answers import DISK_GB, endpoint, is_silent, labels_of, state, usd_per_hour
 from gpu_providers.vast.refusals import masked
 
 _SPARE_GB = 1.0
@@ -39,15 +39,17 @@ _FATAL = (
 def boot(instance: Json, now: datetime) -> Boot:
     """What to say of it. Raises HostFailed, CommandCrashed and InvalidRequest as the contract's `boot` does."""
     what, detail = state(instance, now)
+    price_usd_per_hour = usd_per_hour(instance)
     check_disk(instance)
     if what is ResourceState.RUNNING:
-        return Boot(running=True, detail="the container runs", endpoint=endpoint(instance))
+        at = endpoint(instance)
+        return Boot(running=True, detail="the container runs", endpoint=at, price_usd_per_hour=price_usd_per_hour)
     check_fatal(text(instance, "status_msg"))
     if what is ResourceState.BROKEN and has_ended_by_itself(instance):
         raise CommandCrashed(f"its command has ended: {detail}")
     if what is ResourceState.BROKEN or is_silent(instance):
         raise HostFailed(f"the instance came to its end on this host: {detail}")
-    return Boot(running=False, detail=detail)
+    return Boot(running=False, detail=detail, price_usd_per_hour=price_usd_per_hour)
 
 
 def has_ended_by_itself(instance: Json) -> bool:

@@ -23,14 +23,13 @@ from gpu_providers.errors import (
     ProviderUnavailable,
 )
 from gpu_providers.http import CALL_S, Answer, Http, OutcomeUnknown, Request, TooManyRequests, asked_pause_s
-from gpu_providers.values import Json, number
+from gpu_providers.values import Json, number, objects
 from gpu_providers.vast.answers import (
     PAGE,
     contract_of,
     has_failed,
     has_made,
     next_token,
-    objects,
     the_one,
     written_ago_s,
 )
@@ -62,7 +61,7 @@ class VastClient:
 
         Raises SearchQuotaExceeded when there is nothing to be had before its `until`.
         """
-        return objects(self._read("POST", "v0/bundles/", body=query), "offers")
+        return objects(self._read("POST", "v0/bundles/", body=query).get("offers"), "offers")
 
     def create(self, ask_id: int, body: Mapping[str, Any]) -> int:
         """Rent an ask; the id of the instance. Sent once.
@@ -99,7 +98,7 @@ class VastClient:
         wanted: dict[str, str | int] = {"label": label} if label else {}
         if instance_id is not None:
             wanted["id"] = int(_numeric(instance_id))
-        return [row for row in self._list(wanted) if all(str(row.get(name)) == str(wanted[name]) for name in wanted)]
+        return [row for row in self._list(wanted) if all(_may_have(row, name, wanted[name]) for name in wanted)]
 
     def destroy(self, instance_id: int | str) -> None:
         """End it, its bill and its disk. One that is gone already is success."""
@@ -151,7 +150,7 @@ class VastClient:
             query["select_filters"] = json.dumps({name: {"eq": value} for name, value in wanted.items()})
         for _ in range(PAGES):
             page = self._read("GET", "v1/instances/", params=query)
-            found += objects(page, "instances")
+            found += objects(page.get("instances"), "instances")
             token = next_token(page)
             if not token:
                 return found
@@ -226,6 +225,11 @@ def _answered(send: Callable[[Request], Answer], request: Request) -> Answer:
         return send(request)
     except TooManyRequests as error:
         return error.answer
+
+
+def _may_have(row: Json, name: str, value: object) -> bool:
+    """One that does not say is not left out: what it lacks would pass for gone."""
+    return row.get(name) is None or str(row[name]) == str(value)
 
 
 def _pause_s(answer: Answer) -> float | None:

@@ -4,14 +4,15 @@ Fields as in https://docs.vast.ai/api-reference and in recorded answers: any of 
 """
 
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from gpu_providers.base import RESOURCE_PREFIX, Resource, ResourceState
 from gpu_providers.errors import ProviderUnavailable
-from gpu_providers.values import Json, number, part, text
-from gpu_providers.vast.packing import unpack_labels
+from gpu_providers.values import Json, amount, mark, number, part, text, web_url
+from gpu_providers.vast.packing import unpack, unpack_labels
 from gpu_providers.vast.refusals import masked
 from gpu_providers.vast.unpack import LABELS
 
@@ -27,7 +28,9 @@ _DEAD: Mapping[str, str] = {
     "stopped": "it is stopped",
     "frozen": "its container is frozen",
 }
-_SILENT: Mapping[str, str] = {"unknown": "its host gives no sign of life", "offline": "its host is offline"}
+_OFFLINE = "offline"
+_GPUS_BILL = ("running", "frozen")
+_SILENT: Mapping[str, str] = {"unknown": "its host gives no sign of life", _OFFLINE: "its host is offline"}
 """During a start that is the end. Later the host may come back, with what runs on it; nothing bills until it does
 (docs.vast.ai, billing)."""
 
@@ -42,12 +45,27 @@ def resource(instance: Json, now: datetime) -> Resource:
         name=text(instance, "label"),
         state=what,
         endpoint=endpoint(instance),
-        price_usd_per_hour=number(instance.get("dph_total")) or number(labels.get(USD_PER_HOUR)) or 0.0,
+        price_usd_per_hour=usd_per_hour(instance),
         created_at=created_at(instance) or now,
         labels=labels,
         detail=detail,
         region=text(instance, "geolocation"),
+        full_price_usd_per_hour=_full_usd_per_hour(instance),
     )
+
+
+def usd_per_hour(instance: Json) -> float:
+    """What it costs at this moment: GPUs bill while it runs, its disk as long as its host is online, and nothing bills
+    while that is not (docs.vast.ai, billing).
+    """
+    status = text(instance, "actual_status")
+    if status == _OFFLINE:
+        return 0.0
+    if status in _GPUS_BILL:
+        return _full_usd_per_hour(instance)
+    disk, base = amount(instance.get("storage_total_cost")), amount(instance.get("dph_base"))
+    full = _full_usd_per_hour(instance)
+    return disk if disk is not None else max(full - (base or 0.0), 0.0)
 
 
 def id_of(instance: Json) -> str:
@@ -60,8 +78,7 @@ def id_of(instance: Json) -> str:
 
 def is_ours(instance: Json) -> bool:
     """Somebody's instance that is called gpu-something is not. One whose labels came back damaged is."""
-    labelled = any(name.startswith(LABELS) for name, _ in _variables(instance.get("extra_env")))
-    return labelled and text(instance, "label").startswith(RESOURCE_PREFIX)
+    return _is_marked(instance) and _label(instance).startswith(RESOURCE_PREFIX)
 
 
 def is_named(instance: Json, name: str) -> bool:
@@ -69,12 +86,38 @@ def is_named(instance: Json, name: str) -> bool:
 
     A name that we gave was given once: not to know it again would leave the instance running.
     """
-    return text(instance, "label") == name and (is_ours(instance) or not instance.get("extra_env"))
+    return _label(instance) == name and (is_ours(instance) or not instance.get("extra_env"))
+
+
+def _label(instance: Json) -> str:
+    """Empty for one without. Raises ProviderUnavailable for one of ours that is shown without its label."""
+    label: str = mark(instance, "label", str) or ""
+    if not label and _is_marked(instance):
+        raise ProviderUnavailable("Vast.ai shows an instance of ours without its label", hint="try again later")
+    return label
+
+
+def _is_marked(instance: Json) -> bool:
+    """Raises ProviderUnavailable where its environment cannot be read."""
+    shown = mark(instance, "extra_env", list, Mapping) or ()
+    variables = list(_variables(shown))
+    if len(variables) < len(shown):
+        raise ProviderUnavailable("Vast.ai shows an environment that cannot be read", hint="try again later")
+    return any(name.startswith(LABELS) for name, _ in variables)
 
 
 def labels_of(instance: Json) -> Mapping[str, str]:
     """As they were given, with what we keep besides; empty when it is not ours."""
     return unpack_labels(dict(_variables(instance.get("extra_env"))))
+
+
+def environment_of(instance: Json) -> Mapping[str, str]:
+    """What its command was launched with; empty when it is not ours, or came back damaged."""
+    try:
+        environment, _ = unpack(dict(_variables(instance.get("extra_env"))))
+    except (KeyError, TypeError, ValueError, zlib.error):
+        return {}
+    return environment
 
 
 def created_at(instance: Json) -> datetime | None:
@@ -102,6 +145,11 @@ def state(instance: Json, now: datetime) -> tuple[ResourceState, str]:
     return ResourceState.RUNNING, "running"
 
 
+def _full_usd_per_hour(instance: Json) -> float:
+    """While it runs: what Vast.ai charges, or else what was asked for."""
+    return amount(instance.get("dph_total")) or amount(labels_of(instance).get(USD_PER_HOUR)) or 0.0
+
+
 def is_silent(instance: Json) -> bool:
     """Whether its host is not heard of."""
     return text(instance, "actual_status") in _SILENT
@@ -121,7 +169,7 @@ def endpoint(instance: Json) -> str:
     host_port = _host_port(part(instance, "ports").get(f"{labels_of(instance).get(PORT)}/tcp"))
     running = text(instance, "actual_status") == "running"
     host = f"[{address}]" if ":" in address else address
-    return f"http://{host}:{host_port}" if running and address and host_port else ""
+    return web_url(f"http://{host}:{host_port}") if running and address and host_port else ""
 
 
 def _why_stopped(instance: Json, now: datetime) -> str:
@@ -166,5 +214,5 @@ def _variables(extra_env: object) -> Iterator[tuple[str, str]]:
     items: Sequence[object] = list(extra_env.items()) if isinstance(extra_env, Mapping) else ()
     for item in extra_env if isinstance(extra_env, list) else items:
         pair = item.split("=", 1) if isinstance(item, str) else item
-        if isinstance(pair, list | tuple) and len(pair) == 2:
-            yield str(pair[0]), str(pair[1])
+        if isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str):
+            yield pair[0], str(pair[1])

@@ -2,19 +2,27 @@
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gpu_providers.base import Boot, LaunchRequest, Resource, ResourceState
+from gpu_providers.base import Boot, LaunchRequest, Resource, ResourceState, Secret
 from gpu_providers.errors import InvalidRequest, NotFound
 from gpu_providers.names import check_name
 from gpu_providers.values import Json
 from gpu_providers.vast import instance_answers
 from gpu_providers.vast.boot import boot
 from gpu_providers.vast.client import VastClient
-from gpu_providers.vast.instance_answers import DISK_GB, PORT, USD_PER_HOUR, created_at, is_named, is_ours
+from gpu_providers.vast.instance_answers import (
+    DISK_GB,
+    PORT,
+    USD_PER_HOUR,
+    created_at,
+    environment_of,
+    is_named,
+    is_ours,
+)
 from gpu_providers.vast.names import OfferId
 from gpu_providers.vast.offers import fresh
 from gpu_providers.vast.options import Options, disk_gb
@@ -64,6 +72,11 @@ class Instances:
     def describe(self, resource_id: str) -> Resource:
         """Raises NotFound."""
         return _resource(self.client.instance(checked_id(resource_id)))
+
+    def environment(self, resource_id: str) -> Mapping[str, Secret]:
+        """Raises NotFound."""
+        found = environment_of(self.client.instance(checked_id(resource_id)))
+        return {name: Secret(value) for name, value in found.items()}
 
     def boot(self, resource_id: str) -> Boot:
         """Raises as the contract's `boot`."""

@@ -18,6 +18,7 @@ from gpu_providers.base import (
     ProviderContext,
     Resource,
     Search,
+    Secret,
     SelfDestruction,
 )
 from gpu_providers.errors import ProviderError
@@ -113,6 +114,9 @@ class VastProvider(Provider):
             user_agent=user_agent(),
             credential_variables=("CONTAINER_API_KEY",),
         )
+
+    def environment(self, resource_id: str) -> Mapping[str, Secret]:
+        return self._instances.environment(resource_id)
 
     def account(self) -> str:
         """A fingerprint of the key: reading whose it is would be a call, and may not be allowed to it."""

@@ -6,7 +6,6 @@ and texts are those of the OpenAPI document (https://docs.vast.ai/api-reference)
 1.9.1, and of answers that clients in public have recorded.
 """
 
-import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from gpu_providers.errors import (
     RateLimited,
 )
 from gpu_providers.http import Answer
-from gpu_providers.values import number
+from gpu_providers.values import number, parsed
 from gpu_providers.vast.credentials import HINT as SET_THE_KEY
 
 PATIENCE_S = 5.0
@@ -144,7 +143,7 @@ def is_search_quota(answer: Answer) -> bool:
 def document_of(answer: Answer) -> dict[str, Any] | None:
     """The document of Vast.ai's API; None for what anybody between here and there may have answered."""
     try:
-        document = json.loads(answer.text)
+        document = parsed(answer.text)
     except ValueError:
         return None
     return document if isinstance(document, dict) and not _MEMBERS.isdisjoint(document) else None
