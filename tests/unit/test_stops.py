@@ -1,10 +1,24 @@
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
 import pytest
-from fleets import NOW, deployment
+from fleets import NOW, Cloud, deployment, make_fleet
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from gpu_cli.app import app
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_cli.fleet.clock import Clock
+from gpu_cli.fleet.confirm import check_ended_by_something
 from gpu_cli.fleet.deployment import State
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard_process import lock_path
+from gpu_cli.fleet.metering import looked_at
 from gpu_cli.fleet.stops import Stop, ends_at_latest, idle_for_s, overdue, stops_of, worst_case_usd
+from gpu_cli.locks import Lock, released
 from gpu_providers.base import Kind
 
 prices = st.floats(0.01, 100)
@@ -85,3 +99,60 @@ def test_idleness_ends_no_endpoint_that_scales_to_zero_and_its_cloud_stops_the_w
         Stop("deadline", "guard", True, NOW + 3600, None),
     )
     assert idle_for_s(endpoint, NOW + 50) is None
+
+
+@given(st.lists(st.tuples(st.floats(1, 600), st.floats(0, 1)), min_size=1, max_size=10), prices, budgets)
+def test_what_bills_less_than_its_price_while_it_boots_has_its_whole_budget_for_the_rest(
+    looks: list[tuple[float, float]], price: float, budget: float
+) -> None:
+    """Counted from the last look on, at the price: never too late, and no earlier than that."""
+    booting, at = deployment(price_usd_per_hour=price, budget_usd=budget, ready_at=None, deadline_at=NOW + 1e9), NOW
+    for pause_s, part in looks:
+        at += pause_s
+        booting, _ = looked_at(booting, part * price, at)
+        spent_usd, ends_at = booting.spent_usd(at), booting.budget_ends_at()
+        assert ends_at == pytest.approx(at + (budget - spent_usd) / price * 3600)
+        worst_usd = worst_case_usd(booting)
+        assert worst_usd == pytest.approx(max(budget, spent_usd))
+
+
+# --- where nothing, or only this machine, ends it ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    """That of the commands, without a guard."""
+    cloud = Cloud()
+    monkeypatch.setenv("GPU_HOME", str(tmp_path))
+    monkeypatch.setattr("gpu_providers.registry.available", lambda: ["cloud"])
+    monkeypatch.setattr("gpu_providers.registry.load", lambda *_: cloud)
+    monkeypatch.setattr("gpu_cli.fleet.settle.ensure_guard", lambda _: None)
+    fleet = make_fleet(tmp_path, cloud, Clock())
+    now = fleet.clock.now()
+    with closing(fleet.store):
+        fleet.store.add(deployment(created_at=now, launched_at=now, active_at=now, deadline_at=now + 3600))
+        cloud.add("gpu-tiny-1")
+        yield fleet
+
+
+def listed() -> str:
+    result = CliRunner().invoke(app, ["ls"])
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout
+
+
+def test_ls_marks_what_nothing_will_end_and_what_only_the_guard_of_this_machine_does(fleet: Fleet) -> None:
+    assert "NOTHING WILL END IT: idle 10m" in listed()
+    with released(Lock(lock_path(fleet.paths))) as guard:
+        assert guard.try_acquire()
+        assert "ONLY FROM THIS MACHINE: idle 10m" in listed()
+        fleet.store.update("gpu-tiny-1", own_stop_armed=True)
+        assert "  idle 10m, or in" in listed()
+
+
+def test_up_does_not_pass_over_that_nothing_will_end_it(fleet: Fleet) -> None:
+    with pytest.raises(UserError) as told:
+        check_ended_by_something(fleet, fleet.store.get("gpu-tiny-1"))
+    assert (told.value.exit_status, told.value.code) == (Exit.CLEANUP_UNCONFIRMED, "nothing-ends-it")
+    assert told.value.still_billing == ("gpu-tiny-1",)
+    check_ended_by_something(fleet, fleet.store.update("gpu-tiny-1", own_stop_armed=True))

@@ -133,6 +133,18 @@ def test_a_file_of_an_older_program_is_brought_up_to_date_with_all_that_it_holds
         store.close()
 
 
+def test_what_older_programs_have_spent_gets_into_the_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "gpu.db"
+    ended = "UPDATE deployments SET state = 'gone', ended_at = 1e9 + 1800"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(f"{FIRST_SCHEMA};{ended}")
+    with contextlib.closing(Store(path).open()) as store:
+        (old,) = store.ended()
+        assert old.spent_usd(9e9) == pytest.approx(1.0)
+        (row,) = store.rows("SELECT * FROM ledger")
+        assert tuple(row) == ("gpu-old-1", 1e9, 1e9 + 1800, pytest.approx(2.0))
+
+
 def test_what_scales_to_zero_is_metered_at_the_rate_of_the_moment(store: Store) -> None:
     store.add(deployment(kind=Kind.SERVERLESS))
     store.meter("gpu-tiny-1", 0.0, at=NOW + 1800)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from gpu_cli.fleet.budget_groups import end_of
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import guard_lives
@@ -12,8 +13,14 @@ from gpu_cli.fleet.stops import Stop, idle_for_s, stops_of
 
 def deployment_with_stops(fleet: Fleet, deployment: Deployment) -> Mapping[str, object]:
     """One deployment as it is now, with what will end it."""
-    stops = stops_of(deployment, guard_lives=guard_lives(fleet.paths), keepers=keepers(fleet))
-    return deployment_document(deployment, stops, fleet.clock.now())
+    now = fleet.clock.now()
+    return deployment_document(deployment, stops_now(fleet, deployment, now), now)
+
+
+def stops_now(fleet: Fleet, deployment: Deployment, now: float) -> Sequence[Stop]:
+    """What will end one deployment, by whom there is."""
+    shared, hands = end_of(fleet.store, deployment, now), keepers(fleet)
+    return stops_of(deployment, guard_lives=guard_lives(fleet.paths), keepers=hands, group_ends_at=shared)
 
 
 def deployment_document(deployment: Deployment, stops: Sequence[Stop], now: float) -> Mapping[str, object]:

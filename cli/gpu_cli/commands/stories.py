@@ -3,32 +3,34 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from gpu_cli.commands.documents import stops_now
 from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_environment import AWAY
-from gpu_cli.fleet.guard_process import guard_lives
-from gpu_cli.fleet.keepers import NEEDS_KEEPER, keepers
-from gpu_cli.fleet.stops import Stop, ends_at_latest, stops_of, worst_case_usd
+from gpu_cli.fleet.keepers import NEEDS_KEEPER
+from gpu_cli.fleet.stops import Stop, ends_at_latest, group_end_of, worst_case_usd
 from gpu_cli.units import format_duration, format_usd
 from gpu_providers.base import Kind
 
 
 def stops_in_words(fleet: Fleet, deployment: Deployment) -> str:
     """What will end it, by whose hand, when at the latest, and the worst cost until then."""
-    stops = _stops(fleet, deployment)
+    stops = stops_now(fleet, deployment, fleet.clock.now())
     idle, deadline = _hands(stops, "idle"), _hands(stops, "deadline")
     on_idle = "its workers stop" if deployment.kind is Kind.SERVERLESS else "ends"
+    group_ends_at = group_end_of(stops)
     at_last = "it ends" if deployment.kind is Kind.SERVERLESS else ""
-    latest = f"{at_last} at {at_in_words(ends_at_latest(deployment))} at the latest ({deadline})".strip()
+    latest_at = at_in_words(ends_at_latest(deployment, group_ends_at))
+    latest = f"{at_last} at {latest_at} at the latest ({deadline})".strip()
     return (
         f"{on_idle} after {format_duration(deployment.idle_s)} idle ({idle}), {latest}; "
-        f"worst cost {format_usd(worst_case_usd(deployment))}"
+        f"worst cost {format_usd(worst_case_usd(deployment, group_ends_at))}"
     )
 
 
 def gap_in_words(fleet: Fleet, deployment: Deployment) -> str:
     """When nothing would end it, where it all hangs on this machine; empty otherwise."""
-    armed = [stop for stop in _stops(fleet, deployment) if stop.kind == "deadline" and stop.armed]
+    armed = [stop for stop in stops_now(fleet, deployment, fleet.clock.now()) if stop.kind == "deadline" and stop.armed]
     if deployment.kind not in NEEDS_KEEPER or [stop.by for stop in armed] != ["guard"]:
         return ""
     so_far = "" if deployment.state is State.READY else "so far "
@@ -50,10 +52,6 @@ def at_in_words(at: float) -> str:
 def seconds_in_words(seconds: float | None) -> str:
     """A length of time, to the second; a dash for none."""
     return "-" if seconds is None else format_duration(round(seconds))
-
-
-def _stops(fleet: Fleet, deployment: Deployment) -> tuple[Stop, ...]:
-    return stops_of(deployment, guard_lives=guard_lives(fleet.paths), keepers=keepers(fleet))
 
 
 def _hands(stops: Sequence[Stop], kind: str) -> str:

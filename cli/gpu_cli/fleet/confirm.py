@@ -8,7 +8,10 @@ from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard_process import guard_lives
 from gpu_cli.fleet.keep_warm import is_kept_warm
+from gpu_cli.fleet.keepers import keepers
+from gpu_cli.fleet.stops import stops_of
 from gpu_cli.ui.progress import Progress
 from gpu_cli.units import format_duration
 from gpu_providers.base import Kind
@@ -36,6 +39,20 @@ def confirm_own_stop(fleet: Fleet, client: EngineClient, deployment: Deployment,
     if not ends_it and _usually_can(fleet, deployment):
         progress.note(f"{deployment.name} cannot destroy itself: {deployment.provider} gave it no credential for that")
     return ends_it
+
+
+def check_ended_by_something(fleet: Fleet, deployment: Deployment) -> None:
+    """Raises UserError CLEANUP_UNCONFIRMED for one that lives while nothing will end it."""
+    stops = stops_of(deployment, guard_lives=guard_lives(fleet.paths), keepers=keepers(fleet))
+    if not deployment.is_live or any(stop.armed for stop in stops):
+        return
+    raise UserError(
+        Exit.CLEANUP_UNCONFIRMED,
+        "nothing-ends-it",
+        f"{deployment.name} runs, and nothing will end it: it cannot end itself, and no guard is at work",
+        hint=f"start a guard (gpu guard install), or end it: gpu down {deployment.name}",
+        still_billing=[deployment.resource_name],
+    )
 
 
 def _usually_can(fleet: Fleet, deployment: Deployment) -> bool:

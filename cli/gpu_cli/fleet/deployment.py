@@ -49,6 +49,7 @@ ON_REQUEST = "gpu down"
 COMMAND_ENDED = "its command ended"
 ABANDONED = "the command that launched it was killed"
 ENDED_OUTSIDE = "ended outside gpu"
+LOST_RACE = "lost the race"
 BROKEN = "its supervisor died"
 ORDERLY_ENDS = frozenset(
     {"idle", "deadline", "budget", "terminated", ON_REQUEST, COMMAND_ENDED, ABANDONED, ENDED_OUTSIDE}
@@ -101,7 +102,7 @@ class Deployment:
     most_workers: int = 1
     """How many at most can bill at once, each at `price_usd_per_hour`."""
     metered_usd: float | None = None
-    """For what scales to zero: what its workers have cost as far as it was watched; None where time is what costs."""
+    """What it has cost until `metered_at`, which is what the ledger has of it; None before the first look."""
     metered_at: float | None = None
     link: Link = Link.DIRECT
     """How this side reaches its endpoint."""
@@ -112,7 +113,7 @@ class Deployment:
     reason: str = ""
     """Why it ended, or what is wrong with it."""
     rate_usd_per_hour: float | None = None
-    """What it bills at this moment, where its cloud says so: less than the price where booting is free."""
+    """What it billed when it was last looked at: less than the price where booting is free; None before that."""
     budget_group: str = ""
     """The group whose budget it shares with others; empty for none."""
     failure: str = ""
@@ -133,26 +134,39 @@ class Deployment:
     def end_state(self) -> State:
         """What it has come to, now that nothing of it is left: whoever writes that down says the same.
 
-        What ended before it was ready has failed, unless the user ended it.
+        What ended before it was ready has failed, unless the user ended it, or another one was kept in its place.
         """
-        if self.reason == ON_REQUEST or (self.ready_at is not None and self.reason in ORDERLY_ENDS):
+        if self.reason in (ON_REQUEST, LOST_RACE) or (self.ready_at is not None and self.reason in ORDERLY_ENDS):
             return State.GONE
         return State.FAILED
 
     def spent_usd(self, now: float) -> float:
-        """Price x time from the launch to its end or to now; of what scales to zero, what was metered."""
-        if self.metered_usd is not None:
-            return self.metered_usd
-        if self.launched_at is None:
+        """What was metered, and what it is taken to have billed since then, until its end or now."""
+        hours = max(0.0, (self.ended_at or now) - self.metered_until(now)) / 3600
+        return (self.metered_usd or 0.0) + hours * self.current_usd_per_hour
+
+    @property
+    def current_usd_per_hour(self) -> float:
+        """What it is taken to bill since the last look: what it did then.
+
+        For what scales to zero that is nothing: its workers come and go unseen, and are metered by who looks.
+        """
+        if self.launched_at is None or self.kind is Kind.SERVERLESS:
             return 0.0
-        hours = max(0.0, (self.ended_at or now) - self.launched_at) / 3600
-        return hours * self.price_usd_per_hour
+        return self.price_usd_per_hour if self.rate_usd_per_hour is None else self.rate_usd_per_hour
+
+    def metered_until(self, now: float) -> float:
+        """Up to when `metered_usd` counts; `now` for one that bills nothing yet."""
+        return next(known for known in (self.metered_at, self.launched_at, now) if known is not None)
 
     def budget_ends_at(self) -> float | None:
         """When its budget is used up at the soonest; None when it has none, costs nothing or bills nothing yet."""
         if self.budget_usd is None or self.launched_at is None or self.price_usd_per_hour <= 0:
             return None
-        start, left_usd = self.launched_at, self.budget_usd
-        if self.metered_usd is not None and self.metered_at is not None:
-            start, left_usd = self.metered_at, self.budget_usd - self.metered_usd
-        return start + left_usd / (self.price_usd_per_hour * self.most_workers) * 3600
+        left_usd = self.budget_usd - (self.metered_usd or 0.0)
+        return self.metered_until(self.launched_at) + left_usd / self.most_usd_per_hour * 3600
+
+    @property
+    def most_usd_per_hour(self) -> float:
+        """What it bills at the most: its price, or that of all workers that may run at once."""
+        return self.price_usd_per_hour * self.most_workers

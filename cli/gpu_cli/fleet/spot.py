@@ -1,7 +1,7 @@
 """What is kept of a spot deployment while it lives: how to launch another, should its cloud take it back."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +51,14 @@ class SpotRecipes(PrivateFiles):
             return None
         return Terms(**json.loads(_terms_path(recipe).read_text()))
 
+    def terms_of(self, resource_name: str) -> Terms | None:
+        """None where nothing is kept of it."""
+        return self.terms_beside(self.recipe_path(resource_name))
+
+    def kept(self) -> Sequence[str]:
+        """The resource names of all of which something is kept."""
+        return [recipe.stem for recipe in sorted(self._folder.glob("*.yaml"))]
+
     def forget(self, resource_name: str) -> None:
         """Remove what is kept of it."""
         self.forget_recipe(self.recipe_path(resource_name))
@@ -60,11 +68,6 @@ class SpotRecipes(PrivateFiles):
         if self.is_of_lost(recipe):
             recipe.unlink(missing_ok=True)
             _terms_path(recipe).unlink(missing_ok=True)
-
-    def forget_all_but(self, resource_names: Collection[str]) -> None:
-        """Remove what is kept of all others."""
-        recipes = [self.recipe_path(name) for name in resource_names]
-        super().forget_all_but({path.name for recipe in recipes for path in (recipe, _terms_path(recipe))})
 
 
 def spot_recipes(fleet: Fleet) -> SpotRecipes:

@@ -1,5 +1,7 @@
 """What will end a deployment, when, and whose hand it is."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gpu_cli.fleet.deployment import Deployment, State
@@ -9,13 +11,16 @@ from gpu_providers.base import Kind, Link
 GUARD_GRACE_S = 10.0
 """The supervisor on the node has the first turn; the guard acts when it is this late."""
 
+OWN_STOP_LATE_S = 60.0
+"""How late a supervisor may be with ending what it runs on: it tries again until its cloud takes it."""
+
 
 @dataclass(frozen=True)
 class Stop:
     """One thing that will end it. `at` is a time, `after_s` a length of idleness; one of them is set."""
 
     kind: str
-    """`idle`, `deadline` or `budget`."""
+    """`idle`, `deadline`, `budget`, or `budget-group` for the one that it shares with others."""
     by: str
     """`supervisor` (on the node), `native` (the cloud's, of what scales to zero), `guard` (of this machine), or where a
     guard is that does not need this machine: `modal`.
@@ -27,11 +32,18 @@ class Stop:
     """The guard of this machine is a service: it comes back after a crash, and with the next login."""
 
 
-def stops_of(deployment: Deployment, *, guard_lives: bool, keepers: Keepers = NO_KEEPERS) -> tuple[Stop, ...]:
+def stops_of(
+    deployment: Deployment,
+    *,
+    guard_lives: bool,
+    keepers: Keepers = NO_KEEPERS,
+    group_ends_at: float | None = None,
+) -> tuple[Stop, ...]:
     """Everything that will end it, armed or not; nothing for one that has ended.
 
     What scales to zero is not ended by idleness: the cloud then stops its workers, and so its bill. That may be sooner
-    where it takes a guard to keep a worker for so long (`keep_warm`), and is never later.
+    where it takes a guard to keep a worker for so long (`keep_warm`), and is never later. The budget that it shares
+    with others is used up at `group_ends_at` (`budget_groups.ends_at`).
     """
     if not deployment.is_live:
         return ()
@@ -48,31 +60,47 @@ def stops_of(deployment: Deployment, *, guard_lives: bool, keepers: Keepers = NO
     if deployment.budget_usd is not None and deployment.price_usd_per_hour > 0:
         ends_at = deployment.budget_ends_at()
         stops += [Stop("budget", by, armed, ends_at, None) for by, armed in {**guard, **away}.items()]
+    if group_ends_at is not None:  # of groups only this machine knows
+        stops.append(Stop("budget-group", "guard", guard_lives, group_ends_at, None))
     return tuple(replace(stop, installed=keepers.installed) if stop.by == "guard" else stop for stop in stops)
 
 
-def ends_at_latest(deployment: Deployment) -> float:
-    """The deadline, or the end of the budget where that comes first."""
-    budget_ends_at = deployment.budget_ends_at()
+def ends_at_latest(deployment: Deployment, group_ends_at: float | None = None) -> float:
+    """The deadline, or the end of its budget or its group's where that comes first."""
+    budget_ends_at = _budget_ends_at(deployment, group_ends_at)
     return deployment.deadline_at if budget_ends_at is None else min(deployment.deadline_at, budget_ends_at)
 
 
-def worst_case_usd(deployment: Deployment) -> float:
-    """What it will have cost at the latest end."""
+def worst_case_usd(deployment: Deployment, group_ends_at: float | None = None) -> float:
+    """What it will have cost at the latest end: what was metered, and from then on all that it can bill."""
     if deployment.launched_at is None:
         return 0.0
-    hours = max(0.0, ends_at_latest(deployment) - deployment.launched_at) / 3600
-    return deployment.price_usd_per_hour * deployment.most_workers * hours
+    left_s = ends_at_latest(deployment, group_ends_at) - deployment.metered_until(deployment.launched_at)
+    return (deployment.metered_usd or 0.0) + deployment.most_usd_per_hour * max(0.0, left_s) / 3600
 
 
-def overdue(deployment: Deployment, now: float) -> str:
+def overdue(deployment: Deployment, now: float, group_ends_at: float | None = None) -> str:
     """Which absolute limit has passed: `deadline`, `budget`, or nothing. Ignores whether it is busy."""
     if now >= deployment.deadline_at:
         return "deadline"
-    budget_ends_at = deployment.budget_ends_at()
+    budget_ends_at = _budget_ends_at(deployment, group_ends_at)
     if budget_ends_at is not None and now >= budget_ends_at:
         return "budget"
     return ""
+
+
+def group_end_of(stops: Sequence[Stop]) -> float | None:
+    """When the budget that it shares ends it, among its stops; None where it shares none."""
+    return next((stop.at for stop in stops if stop.kind == "budget-group"), None)
+
+
+def ends_itself_by(deployment: Deployment) -> float:
+    """By when one that ended for its reason, without this side, had done so; infinite where that is not known."""
+    if not deployment.own_stop_armed or deployment.kind is Kind.SERVERLESS:
+        return math.inf
+    idle_since = deployment.active_at if deployment.reason == "idle" else None
+    at = deployment.deadline_at if idle_since is None else min(deployment.deadline_at, idle_since + deployment.idle_s)
+    return at + OWN_STOP_LATE_S
 
 
 def idle_for_s(deployment: Deployment, now: float) -> float | None:
@@ -80,3 +108,8 @@ def idle_for_s(deployment: Deployment, now: float) -> float | None:
     if deployment.kind is Kind.SERVERLESS or deployment.state is not State.READY or deployment.active_at is None:
         return None
     return max(0.0, now - deployment.active_at)
+
+
+def _budget_ends_at(deployment: Deployment, group_ends_at: float | None) -> float | None:
+    ends = [at for at in (deployment.budget_ends_at(), group_ends_at) if at is not None]
+    return min(ends, default=None)

@@ -4,13 +4,15 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
+from gpu_cli.fleet import metering
 from gpu_cli.fleet.deployment import LIVE, NEXT_STATES, Deployment, State
+from gpu_cli.planner.offers.cloud_terms import billing_step_s
 from gpu_cli.state_files import unwritable
 from gpu_providers.base import Kind, Link
 
@@ -29,6 +31,12 @@ CREATE TABLE ledger (
 ) STRICT
 """
 _BUDGET_GROUPS = "CREATE TABLE budget_groups (name TEXT PRIMARY KEY, budget_usd REAL NOT NULL) STRICT"
+_EXPECTED_STARTS = """
+CREATE TABLE expected_starts (
+    resource_name TEXT PRIMARY KEY, boot_s REAL NOT NULL, load_s REAL NOT NULL, odds REAL NOT NULL,
+    interruptible INTEGER NOT NULL
+) STRICT
+"""
 _SCHEMA = f"""
 CREATE TABLE deployments (
     resource_name TEXT PRIMARY KEY, name TEXT NOT NULL, recipe TEXT NOT NULL, recipe_digest TEXT NOT NULL,
@@ -49,6 +57,7 @@ CREATE TABLE events (
 {_BAD_HOSTS};
 {_LEDGER};
 {_BUDGET_GROUPS};
+{_EXPECTED_STARTS};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 _MIGRATIONS = {
@@ -71,6 +80,14 @@ _MIGRATIONS = {
         "ALTER TABLE deployments ADD COLUMN failure TEXT NOT NULL DEFAULT ''",
         _LEDGER,
         _BUDGET_GROUPS,
+        _EXPECTED_STARTS,
+        # What has ended was metered only where it scaled to zero; of what that cost only the sum is known.
+        "UPDATE deployments SET metered_at = ended_at,"
+        " metered_usd = MAX(0, ended_at - launched_at) / 3600 * price_usd_per_hour"
+        " WHERE metered_usd IS NULL AND launched_at IS NOT NULL AND ended_at IS NOT NULL",
+        "INSERT INTO ledger SELECT resource_name, launched_at, metered_at,"
+        " metered_usd / (metered_at - launched_at) * 3600 FROM deployments"
+        " WHERE metered_usd > 0 AND metered_at > launched_at",
     ),
 }
 """By the version that a file has: what makes it the next one."""
@@ -151,6 +168,8 @@ class Store:
             if actual.state is not deployment.state:
                 raise StateMoved(actual)
             moved = replace(actual, state=to, **changes)
+            if not moved.is_live:
+                moved = _closed(connection, replace(moved, ended_at=moved.ended_at or at))
             _overwrite(connection, moved)
             _record(connection, moved, at, note)
         return moved
@@ -162,13 +181,33 @@ class Store:
             _overwrite(connection, changed)
         return changed
 
+    def rename(self, deployment: Deployment, name: str, **changes: Any) -> Deployment:
+        """Call it `name` from now on, and change what else is known of it, if it is still in `deployment.state`.
+
+        Raises StateMoved when it is not, and NameTaken.
+        """
+        with self.transaction() as connection:
+            actual = self.get(deployment.resource_name)
+            if actual.state is not deployment.state:
+                raise StateMoved(actual)
+            renamed = replace(actual, name=name, **changes)
+            try:
+                _overwrite(connection, renamed)
+            except sqlite3.IntegrityError as error:
+                raise NameTaken(name) from error
+        return renamed
+
     def meter(self, resource_name: str, usd_per_hour: float, *, at: float) -> Deployment:
-        """Add what has been spent since it was last metered, or launched, at this rate."""
+        """Write down what a look said that it bills, and what it has cost since the last one."""
+        actual = self.get(resource_name)
+        if metering.says_nothing_new(actual, usd_per_hour):
+            return actual
         with self.transaction() as connection:
             actual = self.get(resource_name)
-            since = next(known for known in (actual.metered_at, actual.launched_at, at) if known is not None)
-            spent_usd = (actual.metered_usd or 0.0) + usd_per_hour * max(0.0, at - since) / 3600
-            metered = replace(actual, metered_usd=spent_usd, metered_at=max(at, since))
+            if metering.says_nothing_new(actual, usd_per_hour):  # it has ended meanwhile, or someone else has looked
+                return actual
+            metered, passed = metering.looked_at(actual, usd_per_hour, at)
+            _enter(connection, resource_name, passed)
             _overwrite(connection, metered)
         return metered
 
@@ -215,6 +254,10 @@ class Store:
                 "SELECT at, state, note FROM events WHERE resource_name = ? ORDER BY id", (resource_name,)
             )
             return [Event(row["at"], State(row["state"]), row["note"]) for row in rows]
+
+    def version(self) -> tuple[int, int]:
+        """Another one whenever anything was written, by whomever; much cheaper than to read it all again."""
+        return self.rows("PRAGMA data_version")[0][0], self._open_connection().total_changes
 
     def rows(self, query: str, *values: object) -> Sequence[sqlite3.Row]:
         """For what is kept beside the deployments: `ledger.py`, `budget_groups.py`. Raises UserError, StoreCorrupt."""
@@ -274,11 +317,11 @@ _COLUMNS = tuple(field.name for field in fields(Deployment))
 
 
 def _values(deployment: Deployment) -> tuple[object, ...]:
-    return tuple(asdict(deployment)[column] for column in _COLUMNS)
+    return tuple(getattr(deployment, column) for column in _COLUMNS)
 
 
 def _deployment(row: sqlite3.Row) -> Deployment:
-    values = {column: row[column] for column in _COLUMNS}
+    values = dict(zip(row.keys(), row, strict=True))  # to look each of them up takes five times as long
     flags = {name: bool(values[name]) for name in ("tied", "own_stop_armed")}
     words = {"state": State(values["state"]), "kind": Kind(values["kind"]), "link": Link(values["link"])}
     return Deployment(**{**values, **flags, **words})
@@ -290,6 +333,25 @@ def _overwrite(connection: sqlite3.Connection, deployment: Deployment) -> None:
         f"UPDATE deployments SET {assignments} WHERE resource_name = ?",  # noqa: S608 - our own column names
         (*_values(deployment), deployment.resource_name),
     )
+
+
+def _closed(connection: sqlite3.Connection, deployment: Deployment) -> Deployment:
+    """With its account closed: nothing that ended costs any more."""
+    query = "SELECT TOTAL(until - since) FROM ledger WHERE resource_name = ?"
+    billed_s = connection.execute(query, (deployment.resource_name,)).fetchone()[0]
+    closed, passed = metering.ended(deployment, billed_s, billing_step_s(deployment.provider, deployment.kind))
+    _enter(connection, deployment.resource_name, passed)
+    return closed
+
+
+def _enter(connection: sqlite3.Connection, resource_name: str, passed: metering.Segment) -> None:
+    """Into the ledger, as one with the stretch before it where the rate was the same; what cost nothing is left out."""
+    if passed.usd <= 0:
+        return
+    since, until, usd_per_hour = passed.since, passed.until, passed.usd_per_hour
+    longer = "UPDATE ledger SET until = ? WHERE resource_name = ? AND until = ? AND usd_per_hour = ?"
+    if not connection.execute(longer, (until, resource_name, since, usd_per_hour)).rowcount:
+        connection.execute("INSERT INTO ledger VALUES (?, ?, ?, ?)", (resource_name, since, until, usd_per_hour))
 
 
 def _record(connection: sqlite3.Connection, deployment: Deployment, at: float, note: str) -> None:

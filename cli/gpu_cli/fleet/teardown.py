@@ -9,10 +9,11 @@ from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import ON_REQUEST, Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.spot import TAKEN_BACK, spot_recipes
+from gpu_cli.fleet.stops import ends_itself_by
 from gpu_cli.fleet.store import StateMoved, StoreCorrupt
 from gpu_cli.fleet.visible import visible_at
 from gpu_cli.locks import is_held
-from gpu_providers.base import Provider
+from gpu_providers.base import Kind, Provider
 from gpu_providers.errors import AuthError, InvalidRequest, NotFound, ProviderError, RateLimited
 
 VERIFY_DEADLINE_S = 300.0
@@ -41,6 +42,7 @@ def tear_down(fleet: Fleet, deployment: Deployment, reason: str) -> Deployment:
         destroy(fleet, deployment)  # a record that cannot be written must not keep it running
         raise
     if deployment.is_live:
+        _look_once_more(fleet, deployment)
         destroy(fleet, deployment, is_over=lambda: _is_on_record_as_gone(fleet, deployment.resource_name))
         deployment = finish(fleet, deployment)
     return deployment
@@ -129,22 +131,40 @@ def finish(fleet: Fleet, deployment: Deployment, *, reason: str = "") -> Deploym
 
     To who looks at the wrong moment, one that another process is ending has: whoever ends it has written down why.
     """
-    if deployment.state is State.TERMINATING:
-        reason = ""
-    now, ended = fleet.clock.now(), replace(deployment, reason=reason or deployment.reason)
+    now, by_itself = fleet.clock.now(), deployment.state is not State.TERMINATING
+    note = reason if by_itself else ""
+    ended = replace(deployment, reason=note or deployment.reason)
+    ended_at = min(now, ends_itself_by(ended)) if by_itself else now
+    _forget(fleet, deployment)  # while it is on record as not gone: a kill in between means once more
     try:
         deployment = fleet.store.move(
-            deployment, ended.end_state(), at=now, ended_at=now, reason=ended.reason, note=reason
+            deployment, ended.end_state(), at=now, ended_at=ended_at, reason=ended.reason, note=note
         )
     except StateMoved as moved:
         return finish(fleet, moved.actual, reason=reason) if moved.actual.is_live else moved.actual
+    if not deployment.reason.startswith(TAKEN_BACK):  # else it may have to be launched again
+        spot_recipes(fleet).forget(deployment.resource_name)
+    return deployment
+
+
+def _forget(fleet: Fleet, deployment: Deployment) -> None:
+    """Drop what is kept beside the record for what is gone."""
     fleet.keys.forget(deployment.resource_name)
     fleet.certificates.forget(deployment.resource_name)
     with contextlib.suppress(ProviderError):
         fleet.provider(deployment.provider).forget(deployment.resource_name)
-    if not deployment.reason.startswith(TAKEN_BACK):  # else it may have to be launched again
-        spot_recipes(fleet).forget(deployment.resource_name)
-    return deployment
+
+
+def _look_once_more(fleet: Fleet, deployment: Deployment) -> None:
+    """What it bills is asked where that is not its price: nobody can tell once it has ended. No answer keeps nobody
+    from ending it.
+    """
+    steady = deployment.kind is not Kind.SERVERLESS and deployment.rate_usd_per_hour == deployment.price_usd_per_hour
+    if steady or not deployment.resource_id or deployment.price_usd_per_hour <= 0:
+        return
+    with contextlib.suppress(ProviderError, UserError, StoreCorrupt):
+        resource = fleet.provider(deployment.provider).describe(deployment.resource_id)
+        fleet.store.meter(deployment.resource_name, resource.price_usd_per_hour, at=fleet.clock.now())
 
 
 def _is_on_record_as_gone(fleet: Fleet, resource_name: str) -> bool:
