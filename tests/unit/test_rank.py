@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gpu_cli.planner.offers.expectations import Expected, PastStart, learnt
 from gpu_cli.planner.offers.filters import Filters, why_not
 from gpu_cli.planner.offers.objectives import Optimize
 from gpu_cli.planner.offers.plausible_prices import why_implausible
@@ -115,6 +116,16 @@ def test_the_soonest_to_answer_is_first_where_that_is_asked_for() -> None:
     assert ids(plan) == [fast.offer_id, slow.offer_id]
     assert plan.candidates[0].why.startswith("soonest to answer; ")
     assert plan.candidates[1].why.endswith(" more to start")
+
+
+def test_a_place_where_starts_failed_or_took_long_comes_after_one_where_they_went_well() -> None:
+    here, there = offer(price=2.0, region="us"), offer(price=2.1, region="eu")
+    assert ids(rank(NAMED, [here, there], None)) == [here.offer_id, there.offer_id]
+    past = PastStart("cloud", Kind.POD, "H100", 1, "us", "", 0.0, Expected(100, 100, 0.85))
+    failed, slow = replace(past, came_up=False), replace(past, boot_s=500.0, load_s=500.0)
+    assert ids(rank(NAMED, [here, there], None, expectations=learnt([failed], 0.0))) == [there.offer_id, here.offer_id]
+    by_start = {"optimize": Optimize.START, "expectations": learnt([slow], 0.0)}
+    assert ids(rank(NAMED, [here, there], None, **by_start)) == [there.offer_id, here.offer_id]
 
 
 def test_the_first_says_by_how_much_it_is_the_first_and_the_others_what_they_cost_more() -> None:

@@ -13,6 +13,7 @@ from gpu_cli.planner.configurations import Configurations
 from gpu_cli.planner.engine.engine_settings import EngineVersion
 from gpu_cli.planner.model.model_config import parse_config
 from gpu_cli.planner.model.parameters import weight_parts
+from gpu_cli.planner.offers.expectations import NOTHING_LEARNT, Expected, PastStart, learnt
 from gpu_cli.planner.offers.filters import Filters
 from gpu_cli.planner.offers.objectives import Optimize
 from gpu_cli.planner.offers.plausible_prices import why_implausible
@@ -67,11 +68,23 @@ OFFERS = st.lists(
     ),
     max_size=12,
 )
-PLANS = {"model": st.sampled_from(list(MODELS)), "optimize": st.sampled_from(Optimize), "spot": st.booleans()}
+PAST = PastStart("vast", Kind.POD, "H100", 1, "us", "", 0.0, Expected(100, 100, 0.9), 300.0, 50.0)
+SEEN = {
+    "nothing": NOTHING_LEARNT,
+    "slow": learnt([PAST], 0.0),
+    "failed": learnt([PAST, replace(PAST, came_up=False), replace(PAST, provider="x", came_up=True)], 0.0),
+}
+PLANS = {
+    "model": st.sampled_from(list(MODELS)),
+    "optimize": st.sampled_from(Optimize),
+    "spot": st.booleans(),
+    "seen": st.sampled_from(list(SEEN)),
+}
 
 
-def plan_of(offers: list[Offer], model: str, optimize: Optimize, spot: bool) -> Plan:
-    return rank(RECIPE, offers, MODELS[model], optimize=optimize, filters=Filters(spot=spot))
+def plan_of(offers: list[Offer], model: str, optimize: Optimize, spot: bool, seen: str) -> Plan:
+    filters = Filters(spot=spot)
+    return rank(RECIPE, offers, MODELS[model], optimize=optimize, filters=filters, expectations=SEEN[seen])
 
 
 @settings(deadline=None)

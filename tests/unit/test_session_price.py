@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_cli.planner.offers.cloud_terms import SPOT_ODDS, odds_of, terms_of
+from gpu_cli.planner.offers.cloud_terms import SPOT_ODDS, terms_of
+from gpu_cli.planner.offers.expectations import Correction, Expectations, PastStart, learnt
 from gpu_cli.planner.offers.session_price import Session, session_price
 from gpu_providers.base import Kind, Offer
 
@@ -22,7 +23,7 @@ def offer(provider: str = "runpod", kind: Kind = Kind.POD, price: float = 2.0, c
 def test_a_session_is_paid_from_the_order_to_the_end_of_the_idle_tail() -> None:
     price = session_price(offer(price=3.6), HOUR)
     billed_s = price.start_s + 3600 + 900
-    assert price.cost_usd == pytest.approx(billed_s * 0.001 / odds_of(offer()), abs=0.002)
+    assert price.cost_usd == pytest.approx(billed_s * 0.001 / price.odds, abs=0.002)
 
 
 def test_larger_weights_take_longer_and_cost_more() -> None:
@@ -45,7 +46,9 @@ def test_what_boots_seldom_costs_more_than_its_price() -> None:
 
 
 def test_spot_counts_the_odds_of_losing_it() -> None:
-    assert odds_of(replace(offer(), interruptible=True)) == pytest.approx(odds_of(offer()) * SPOT_ODDS)
+    spot = session_price(replace(offer(), interruptible=True), HOUR)
+    assert spot.odds == pytest.approx(session_price(offer(), HOUR).odds * SPOT_ODDS)
+    assert spot.by_terms.odds == terms_of(offer()).odds
 
 
 def test_disk_is_paid_while_it_is_there_and_traffic_once() -> None:
@@ -113,3 +116,52 @@ def test_a_longer_session_never_costs_less(provider: str, one: float, other: flo
     short, long = sorted((one, other))
     costs = [session_price(offer(provider, kind), Session(use_s, idle_s)).cost_usd for use_s in (short, long)]
     assert costs[0] <= costs[1]
+
+
+def experience(sold: Offer, boot: float = 1.0, load: float = 1.0, **seen: bool) -> Expectations:
+    """Of so many starts on it that the terms hardly matter, with times that were so much of what these say."""
+    by_terms = session_price(sold, HOUR, weights_gib=15).by_terms
+    times = {"boot_s": boot * by_terms.boot_s, "load_s": load * by_terms.load_s}
+    place = (sold.provider, sold.kind, sold.gpu, sold.gpu_count, sold.region, sold.host)
+    return learnt([PastStart(*place, at=0.0, expected=by_terms, **times, **seen)] * 10_000, now=0.0)
+
+
+@pytest.mark.parametrize(("provider", "kind"), [("runpod", Kind.POD), ("vast", Kind.POD), ("lambda", Kind.VM)])
+def test_a_start_is_expected_as_those_before_it_went(provider: str, kind: Kind) -> None:
+    sold = offer(provider, kind)
+    by_terms = session_price(sold, HOUR, weights_gib=15)
+    seen = session_price(sold, HOUR, weights_gib=15, expectations=experience(sold, boot=3.0, load=0.5))
+    assert seen.start_s == pytest.approx(3 * by_terms.by_terms.boot_s + 0.5 * by_terms.by_terms.load_s, rel=0.001)
+    assert (seen.by_terms, seen.learnt.starts) == (by_terms.by_terms, 10_000)
+    assert by_terms.learnt == Correction()
+
+
+def test_what_is_known_of_one_model_holds_for_a_larger_one() -> None:
+    sold = offer()
+    slow = experience(sold, load=2.0)
+    small, large = (session_price(sold, HOUR, weights_gib=gib, expectations=slow) for gib in (15, 140))
+    expected = session_price(sold, HOUR, weights_gib=140).by_terms
+    assert large.start_s == pytest.approx(expected.boot_s + 2 * expected.load_s, rel=0.001)
+    assert large.start_s > 2 * small.start_s
+
+
+def test_a_slow_boot_costs_only_where_it_is_billed() -> None:
+    for provider, is_billed in (("runpod", True), ("vast", False)):
+        sold = replace(offer(provider, price=3.6), boot_odds=1.0)
+        usual = session_price(sold, HOUR, weights_gib=15)
+        slow = session_price(sold, HOUR, weights_gib=15, expectations=experience(sold, boot=3.0))
+        more_s = slow.start_s - usual.start_s
+        assert slow.cost_usd - usual.cost_usd == pytest.approx(0.001 * more_s * is_billed, abs=0.002)
+
+
+def test_what_failed_before_or_was_taken_back_costs_more() -> None:
+    spot = replace(offer(), interruptible=True)
+    usual = session_price(spot, HOUR).cost_usd
+    assert session_price(spot, HOUR, expectations=experience(spot, came_up=False)).cost_usd > 2 * usual
+    assert session_price(spot, HOUR, expectations=experience(spot, kept=False)).cost_usd > 2 * usual
+    assert session_price(spot, HOUR, expectations=experience(spot, came_up=True, kept=True)).cost_usd < usual
+
+
+def test_an_expectation_is_of_a_place_and_leaves_others_alone() -> None:
+    other = offer("lambda", Kind.VM)
+    assert session_price(other, HOUR, expectations=experience(offer(), boot=3.0)) == session_price(other, HOUR)

@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpu_cli.commands.options import AsJson, MaxPrice, Provider, Region, Serverless, Spot, complete_recipe
+from gpu_cli.commands.here import USUAL_USE
+from gpu_cli.commands.options import (
+    AsJson,
+    MaxPrice,
+    OptimizeFor,
+    Provider,
+    Region,
+    Serverless,
+    Spot,
+    Use,
+    complete_recipe,
+)
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.planner.offers.objectives import Optimize
@@ -17,7 +28,6 @@ if TYPE_CHECKING:
     from gpu_cli.fleet.market import Market
     from gpu_cli.fleet.planning import Wish
     from gpu_cli.fleet.recipe_model import RecipeModel
-    from gpu_cli.planner.offers.session_price import Session
     from gpu_cli.ui.output import Result
 
 WATCH_S = 30.0
@@ -33,11 +43,11 @@ def plan(
     max_price: MaxPrice = None,
     region: Region = None,
     spot: Spot = False,
-    optimize: Annotated[
-        Optimize, typer.Option("--optimize", help="What the first is to be best in: the price is that of a session.")
-    ] = Optimize.PRICE,
-    use: Annotated[str, typer.Option("--use", help="How long it will probably be used.")] = "1h",
-    save: Annotated[Path | None, typer.Option("--save", help="Write the offers to this file.")] = None,
+    optimize: OptimizeFor = Optimize.PRICE,
+    use: Use = USUAL_USE,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Write the offers to this file, and plan as --offers will.")
+    ] = None,
     offers: Annotated[Path | None, typer.Option("--offers", help="Plan with the offers of such a file.")] = None,
     everything: Annotated[bool, typer.Option("--all", "-a", help="Show every candidate and every rejection.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Ask again every 30 s, until Ctrl-C.")] = False,
@@ -47,7 +57,6 @@ def plan(
     from gpu_cli.commands.here import open_here, the_wanted
     from gpu_cli.fleet.planning import Wish
     from gpu_cli.fleet.recipe_model import RecipeModel
-    from gpu_cli.planner.offers.filters import Filters
     from gpu_cli.ui.output import show
 
     if watch and (as_json or offers):
@@ -56,15 +65,14 @@ def plan(
     if save and offers:
         raise UserError(Exit.BAD_INPUT, "usage", "--save and --offers exclude each other", hint="give one of them")
     flags = {"provider": provider, "max_price_usd_per_hour": max_price}
-    wanted, only = the_wanted(recipe, None, flags, serverless=serverless, spot=spot)
-    session = _session(wanted.limits, use)
+    wanted, only = the_wanted(
+        recipe, None, flags, serverless=serverless, spot=spot, optimize=optimize, use=use, region=region
+    )
     with open_here() as fleet:
         model = RecipeModel(wanted.recipe, fleet.paths, fleet.environ)
         while True:
             market = _market(fleet, model, wanted.limits, only, offers, save)
-            bad_hosts = {} if offers else fleet.store.bad_hosts(fleet.clock.now())
-            filters = Filters(wanted.limits.max_price_usd_per_hour, region, wanted.recipe.spot, bad_hosts)
-            wish = Wish(filters, optimize, session)
+            wish = Wish.to_replay(wanted) if offers or save else Wish.to_launch(fleet, wanted)
             show(_planned(model, wanted, market, wish, everything=everything), as_json=as_json)
             if not watch:
                 break
@@ -83,17 +91,6 @@ def _market(
     if save is not None:
         write_market(save, market)
     return market
-
-
-def _session(limits: "Limits", use: str) -> "Session":
-    """Raises UserError `usage`."""
-    from gpu_cli.planner.offers.session_price import Session
-    from gpu_cli.units import parse_duration
-
-    try:
-        return Session(parse_duration(use), limits.idle_s)
-    except ValueError as error:
-        raise UserError(Exit.BAD_INPUT, "usage", f"--use: {error}") from None
 
 
 def _planned(model: "RecipeModel", wanted: "Wanted", market: "Market", wish: "Wish", *, everything: bool) -> "Result":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Ranked = tuple[int, "Candidate"]
 
 SHOWN_CANDIDATES, SHOWN_REASONS = 12, 3
+MEASURED = "*"
 
 
 def plan_document(plan: "Plan") -> Mapping[str, object]:
@@ -72,6 +73,7 @@ def plan_prose(plan: "Plan", market: "Market", *, everything: bool) -> tuple[str
         *unknown_stock([each.offer for each in plan.candidates]),
         *why_not(plan, everything=everything),
         first,
+        *_measured(plan),
         *_while_it_runs(plan),
     )
 
@@ -86,6 +88,13 @@ def unknown_stock(offers: "Iterable[Offer]") -> Sequence[str]:
     """The clouds of which nobody knows beforehand whether an order finds its cards."""
     silent = dict.fromkeys(offer.provider for offer in offers if not offer.stock_known)
     return [f"{name} does not say what is in stock: an order may wait for its cards" for name in silent]
+
+
+def _measured(plan: "Plan") -> Sequence[str]:
+    """What the mark at a start means."""
+    if not any(candidate.session.learnt.starts for candidate in plan.candidates):
+        return ()
+    return (f"START with {MEASURED}: by how yours went there before (gpu history)",)
 
 
 def plan_messages(plan: "Plan") -> tuple[str, ...]:
@@ -131,8 +140,20 @@ def _candidate(candidate: "Candidate", rank: int, offers: "Sequence[Offer]") -> 
         "decode_tokens_per_s_total": round(speed.decode_tokens_per_s_total, 4) if speed else None,
         "usd_per_million_output_tokens": None if usd is None else round(usd, 6),
         "expected_start_s": round(candidate.session.start_s, 3),
+        **_known_from(candidate),
         "engine_args": list(candidate.configuration.flags) if candidate.configuration else None,
         "why": candidate.why,
+    }
+
+
+def _known_from(candidate: "Candidate") -> Mapping[str, object]:
+    """Whose starts tell what to expect, and how many of them."""
+    session, learnt = candidate.session, candidate.session.learnt
+    return {
+        "expected_start_source": f"measured {learnt.where}" if learnt.starts else "terms",
+        "expected_odds": round(session.odds, 4),
+        "starts_seen": learnt.starts,
+        "starts_failed": learnt.failed,
     }
 
 
@@ -168,8 +189,12 @@ def _row(candidate: "Candidate", rank: int) -> tuple[str, ...]:
         str(sizing.verdict) if sizing else "",
         f"{speed.decode_tokens_per_s_total:.0f}" if speed else "",
         "" if usd is None else f"{usd:.2f}",
-        format_duration(60 * math.ceil(candidate.session.start_s / 60)),
+        f"{format_duration(60 * math.ceil(candidate.session.start_s / 60))}{_measured_mark(candidate)}",
     )
+
+
+def _measured_mark(candidate: "Candidate") -> str:
+    return MEASURED if candidate.session.learnt.starts else ""
 
 
 def _marked(offer: "Offer") -> str:

@@ -1,19 +1,23 @@
 """From a recipe to a plan: what is known of the model, what can be rented, and what of that will do."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from gpu_cli.config.settings import Limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
+from gpu_cli.fleet.experience import expectations
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.image import engine_image
 from gpu_cli.fleet.market import Market, ask, why_silent
 from gpu_cli.fleet.recipe_model import RecipeModel, configurations_of, pinned_by
+from gpu_cli.planner.offers.expectations import NOTHING_LEARNT, Expectations
 from gpu_cli.planner.offers.filters import ANY_OFFER, Filters
 from gpu_cli.planner.offers.objectives import Optimize
-from gpu_cli.planner.offers.session_price import DEFAULT_USE_S, USUAL_SESSION, Session
+from gpu_cli.planner.offers.session_price import USUAL_SESSION, Session
 from gpu_cli.planner.rank import Plan, rank
-from gpu_cli.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from gpu_cli.fleet.launch import Wanted
 
 SHOWN_REASONS = 3
 """Of why nothing fits: the most frequent ones say enough."""
@@ -26,16 +30,20 @@ class Wish:
     filters: Filters = ANY_OFFER
     optimize: Optimize = Optimize.PRICE
     session: Session = USUAL_SESSION
+    expectations: Expectations = NOTHING_LEARNT
 
     @classmethod
-    def to_launch(cls, fleet: Fleet, recipe: Recipe, limits: Limits) -> "Wish":
-        """What a launch says: its recipe, its limits, and how the launches before it went."""
-        filters = Filters(
-            max_price_usd_per_hour=limits.max_price_usd_per_hour,
-            spot=recipe.spot,
-            bad_hosts=fleet.store.bad_hosts(fleet.clock.now()),
-        )
-        return cls(filters, session=Session(DEFAULT_USE_S, limits.idle_s))
+    def to_replay(cls, wanted: "Wanted") -> "Wish":
+        """What the user says of offers from a file: whoever says the same gets the same plan."""
+        filters = Filters(wanted.limits.max_price_usd_per_hour, wanted.region, wanted.recipe.spot)
+        return cls(filters, wanted.optimize, Session(wanted.use_s, wanted.limits.idle_s))
+
+    @classmethod
+    def to_launch(cls, fleet: Fleet, wanted: "Wanted") -> "Wish":
+        """The same with what this machine knows of clouds and hosts: how the launches before it went."""
+        said = cls.to_replay(wanted)
+        filters = replace(said.filters, bad_hosts=fleet.store.bad_hosts(fleet.clock.now()))
+        return replace(said, filters=filters, expectations=expectations(fleet))
 
 
 def make_plan(model: RecipeModel, market: Market, wish: Wish) -> Plan:
@@ -53,6 +61,7 @@ def make_plan(model: RecipeModel, market: Market, wish: Wish) -> Plan:
         filters=replace(wish.filters, architectures=engine_image(recipe.engine.version).architectures),
         session=wish.session,
         optimize=wish.optimize,
+        expectations=wish.expectations,
         facts_missing=missing.message if missing else "",
     )
     if missing and not plan.candidates and any(out.reason == missing.message for out in plan.rejected):
@@ -60,16 +69,19 @@ def make_plan(model: RecipeModel, market: Market, wish: Wish) -> Plan:
     return plan
 
 
-def launchable_plan(
-    fleet: Fleet, recipe: Recipe, limits: Limits, *, provider: str | None, public: bool = False
-) -> Plan:
-    """What would be tried, in order; `public` as in `Search`.
+def launchable_plan(fleet: Fleet, wanted: "Wanted", *, provider: str | None) -> Plan:
+    """What would be tried, in order, of all providers or of one.
 
     Raises UserError NOTHING_FITS when that is nothing, CREDENTIALS or LAUNCH_FAILED when nobody could be asked.
     """
-    model = RecipeModel(recipe, fleet.paths, fleet.environ)
-    market = ask(fleet, model, limits, only=provider, public=public)
-    plan = make_plan(model, market, Wish.to_launch(fleet, recipe, limits))
+    model = RecipeModel(wanted.recipe, fleet.paths, fleet.environ)
+    market = ask(fleet, model, wanted.limits, only=provider, public=wanted.direct)
+    return plan_on(fleet, wanted, model, market)
+
+
+def plan_on(fleet: Fleet, wanted: "Wanted", model: RecipeModel, market: Market) -> Plan:
+    """What would be tried of this market. Raises as `launchable_plan`."""
+    plan = make_plan(model, market, Wish.to_launch(fleet, wanted))
     if not plan.candidates:
         raise nothing_fits(plan, market)
     return plan

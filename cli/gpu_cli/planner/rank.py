@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gpu_cli.planner.configurations import Configuration, Configurations
+from gpu_cli.planner.offers.expectations import NOTHING_LEARNT, Expectations
 from gpu_cli.planner.offers.filters import ANY_OFFER, Filters, why_not
 from gpu_cli.planner.offers.nodes import several_nodes
-from gpu_cli.planner.offers.objectives import Optimize, why_first, why_later
+from gpu_cli.planner.offers.objectives import Optimize, why_expected, why_first, why_later
 from gpu_cli.planner.offers.plausible_prices import why_implausible
 from gpu_cli.planner.offers.session_price import USUAL_SESSION, Session, SessionPrice, session_price
 from gpu_cli.planner.sizing import Sizing, Verdict
@@ -18,8 +19,7 @@ from gpu_providers.base import Offer
 from gpu_providers.gpus import GPUS
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An offer that will do."""
 
     offer: Offer
@@ -47,8 +47,7 @@ class Candidate:
         return self.speed.usd_per_million_output_tokens(self.offer.price_usd_per_hour) if self.speed else None
 
 
-@dataclass(frozen=True)
-class Rejected:
+class Rejected(NamedTuple):
     """An offer that will not do."""
 
     offer: Offer
@@ -96,6 +95,7 @@ def rank(
     filters: Filters = ANY_OFFER,
     session: Session = USUAL_SESSION,
     optimize: Optimize = Optimize.PRICE,
+    expectations: Expectations = NOTHING_LEARNT,
     facts_missing: str = "",
 ) -> Plan:
     """Offers on which the model fits come first, then those where it is tight, each by what is optimized.
@@ -104,21 +104,34 @@ def rank(
     whose price cannot be right comes after all others. Without `configurations` a GPU is taken at the recipe's word,
     if that names cards or their memory; else `facts_missing` is the reason why it will not do.
     """
+    aims = _Aims(session, optimize, expectations, configurations.weights_gib if configurations else 0.0)
     entries: list[_Entry] = []
     rejected: list[Rejected] = []
+    configured: dict[tuple[str, int, float], tuple[str, Configuration | None]] = {}
     for offer in offers:
         reason, configuration = why_not(recipe, offer, filters), None
         if not reason and offer.gpu_count:
-            reason, configuration = _configured(recipe, offer, configurations, facts_missing)
+            gpus = (offer.gpu, offer.gpu_count, offer.gpu_memory_gib)
+            if gpus not in configured:
+                configured[gpus] = _configured(recipe, offer, configurations, facts_missing)
+            reason, configuration = configured[gpus]
         if reason:
             rejected.append(Rejected(offer, reason))
         else:
-            weights_gib = configurations.weights_gib if configurations else 0.0
-            entries.append(_entry(offer, configuration, session, optimize, weights_gib))
+            entries.append(_entry(offer, configuration, aims))
     entries.sort(key=_order)
     rejected.sort(key=lambda out: _stable(out.offer))
     note = several_nodes(configurations, [out.offer for out in rejected]) if configurations and not entries else ""
-    return Plan(_candidates(entries, optimize), tuple(rejected), note)
+    return Plan(_candidates(entries, aims), tuple(rejected), note)
+
+
+class _Aims(NamedTuple):
+    """What offers are compared by."""
+
+    session: Session
+    optimize: Optimize
+    expectations: Expectations
+    weights_gib: float
 
 
 class _Entry(NamedTuple):
@@ -132,7 +145,6 @@ class _Entry(NamedTuple):
     doubt: str
     """Why its price cannot be right; empty when it may be."""
     is_tight: bool
-    weights_gib: float
 
 
 def _configured(
@@ -151,15 +163,18 @@ def _configured(
     return "", None
 
 
-def _entry(
-    offer: Offer, configuration: Configuration | None, session: Session, optimize: Optimize, weights_gib: float
-) -> _Entry:
+def _entry(offer: Offer, configuration: Configuration | None, aims: _Aims) -> _Entry:
     sizing = configuration.sizing if configuration else None
-    eager = sizing is not None and sizing.settings.enforce_eager
-    price = session_price(offer, session, weights_gib=weights_gib, enforce_eager=eager)
+    price = session_price(
+        offer,
+        aims.session,
+        weights_gib=aims.weights_gib,
+        enforce_eager=sizing is not None and sizing.settings.enforce_eager,
+        expectations=aims.expectations,
+    )
     is_tight = sizing is not None and sizing.verdict is Verdict.TIGHT
-    value = _value(optimize, offer, configuration, price)
-    return _Entry(offer, configuration, price, value, why_implausible(offer), is_tight, weights_gib)
+    value = _value(aims.optimize, offer, configuration, price)
+    return _Entry(offer, configuration, price, value, why_implausible(offer), is_tight)
 
 
 def _value(optimize: Optimize, offer: Offer, configuration: Configuration | None, price: SessionPrice) -> float:
@@ -193,9 +208,11 @@ def _stable(offer: Offer) -> tuple[object, ...]:
     return (offer.price_usd_per_hour, offer.provider, offer.offer_id, offer.gpu, offer.gpu_count, offer.region)
 
 
-def _candidates(entries: Sequence[_Entry], optimize: Optimize) -> tuple[Candidate, ...]:
+def _candidates(entries: Sequence[_Entry], aims: _Aims) -> tuple[Candidate, ...]:
     return tuple(
-        Candidate(entry.offer, entry.configuration, entry.session, _why(entries, position, optimize), entry.weights_gib)
+        Candidate(
+            entry.offer, entry.configuration, entry.session, _why(entries, position, aims.optimize), aims.weights_gib
+        )
         for position, entry in enumerate(entries)
     )
 
@@ -204,9 +221,10 @@ def _why(entries: Sequence[_Entry], position: int, optimize: Optimize) -> str:
     entry, first = entries[position], entries[0]
     if entry.doubt:
         return entry.doubt
-    tight = "tight; " if entry.is_tight else ""
+    tight, learnt = "tight; " if entry.is_tight else "", entry.session.learnt
+    seen = why_expected(learnt.starts, learnt.failed, learnt.where)
     if position:
-        return tight + why_later(optimize, entry.value, first.value)
+        return tight + why_later(optimize, entry.value, first.value) + seen
     rivals = [other for other in entries[1:2] if not other.doubt and other.is_tight == entry.is_tight]
     which = "that starts" if entry.is_tight else "that fits" if entry.configuration else ""
-    return tight + why_first(optimize, entry.value, rivals[0].value if rivals else None, which=which)
+    return tight + why_first(optimize, entry.value, rivals[0].value if rivals else None, which=which) + seen

@@ -85,7 +85,12 @@ def terms_of(offer: Offer) -> CloudTerms:
     return _TERMS.get((offer.provider, offer.kind), _UNKNOWN)
 
 
-def odds_of(offer: Offer) -> float:
-    """That a session on it gets to its end: it boots, works and, when it is spot, is not taken away."""
-    boots = terms_of(offer).odds if offer.boot_odds is None else offer.boot_odds
-    return boots * SPOT_ODDS if offer.interruptible else boots
+def billing_step_s(provider: str, kind: Kind) -> float:
+    """What is begun of this is billed whole; a second where nobody knows."""
+    terms = _TERMS.get((provider, kind))
+    return terms.billing_step_s if terms else 1.0
+
+
+def odds_of(offer: Offer, terms: CloudTerms) -> float:
+    """That it comes up and works: what its cloud measures, where it does."""
+    return terms.odds if offer.boot_odds is None else offer.boot_odds

@@ -122,6 +122,11 @@ def _no_hub_weights(recipe: Recipe, offer: Offer) -> str:
     return "is serverless, whose workers load weights from Hugging Face only, and the recipe names none there"
 
 
+def regions_in(wanted: str | None, offer: Offer) -> tuple[str, ...]:
+    """Those of an offer that may be in several regions; empty for wherever it can be had."""
+    return tuple(region for region in offer.region.split(", ") if wanted and _is_in(wanted, region))
+
+
 @lru_cache
 def _is_in(wanted: str, region: str) -> bool:
     return re.search(rf"(?<![a-z0-9]){re.escape(wanted.lower())}", region.lower()) is not None

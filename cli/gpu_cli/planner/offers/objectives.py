@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from gpu_cli.units import format_duration, format_usd
 
@@ -58,3 +59,12 @@ def why_later(optimize: Optimize, value: float, first_value: float) -> str:
     if value - first_value <= _SAME * value:
         return "as good as the first"
     return _WORDS[optimize].loss(value - first_value)
+
+
+@lru_cache
+def why_expected(starts: int, failed: int, where: str) -> str:
+    """By which starts of ours one is expected to go otherwise than its cloud's terms say; empty for none."""
+    if not starts:
+        return ""
+    seen = "1 start" if starts == 1 else f"{starts} starts"
+    return f" (seen: {seen} {where}{f', {failed} failed' if failed else ''})"
