@@ -12,39 +12,64 @@ if TYPE_CHECKING:
     from gpu_cli.fleet.deployment import Deployment
     from gpu_cli.fleet.keepers import Keepers
     from gpu_cli.fleet.stops import Stop
+    from gpu_cli.fleet.strangers import Stranger
 
 RECENT_S = 24 * 3600.0
 
 
 def ls(
     everything: Annotated[bool, typer.Option("--all", "-a", help="Also what ended more than a day ago.")] = False,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="Instead: what runs at every cloud, wherever it was launched.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List deployments: the living ones, and those that ended within a day."""
+    if remote:
+        from gpu_cli.commands.ls_remote import list_remote
+
+        list_remote(as_json=as_json)
+        return
     from gpu_cli.commands.documents import deployment_document
     from gpu_cli.commands.here import open_here
+    from gpu_cli.fleet.budget_groups import ends_at
     from gpu_cli.fleet.guard_process import guard_lives
     from gpu_cli.fleet.keepers import NO_KEEPERS, keepers
-    from gpu_cli.fleet.reconcile import settle
+    from gpu_cli.fleet.settle import settle
     from gpu_cli.fleet.stops import stops_of
+    from gpu_cli.fleet.strangers import strangers
     from gpu_providers.base import Kind
 
     with open_here() as fleet:
-        settled = settle(fleet)
-        live = [deployment for deployment, _ in settled]
+        seen = settle(fleet)
+        live = [one.deployment for one in seen]
         now, guarded, kept = fleet.clock.now(), guard_lives(fleet.paths), keepers(fleet) if live else NO_KEEPERS
+        groups = ends_at(fleet.store, live, now)
         ended = fleet.store.ended(since=0.0 if everything else now - RECENT_S)
+        unknown = strangers(fleet)
     shown = (*live, *(ended if everything else _without_passed_over(live, ended)))
-    stops = [stops_of(deployment, guard_lives=guarded, keepers=kept) for deployment in shown]
-    workers = {one.resource_name: detail for one, detail in settled if one.kind is Kind.SERVERLESS}
+    stops = [
+        stops_of(one, guard_lives=guarded, keepers=kept, group_ends_at=groups.get(one.budget_group)) for one in shown
+    ]
+    problems = {one.deployment.resource_name: one.problem for one in seen if one.problem}
+    workers = {
+        one.deployment.resource_name: one.resource.detail if one.resource else ""
+        for one in seen
+        if one.deployment.kind is Kind.SERVERLESS
+    }
     documents = [
-        {**deployment_document(one, its_stops, now), **_workers_document(one, workers)}
+        {
+            **deployment_document(one, its_stops, now),
+            **_told(one, "workers", workers),
+            **_told(one, "problem", problems),
+        }
         for one, its_stops in zip(shown, stops, strict=True)
     ]
-    messages = _trouble(live, kept) if shown else ("nothing is running",)
+    messages = (*_unanswered(problems), *_trouble(live, kept)) if shown else ("nothing is running",)
+    messages += _on_no_record(unknown)
     table = Table(
         ("NAME", "STATE", "WHERE", "$/H", "SPENT", "IDLE", "ENDS", "BASE_URL"),
-        tuple(_row(one, its_stops, now, workers) for one, its_stops in zip(shown, stops, strict=True)),
+        tuple(_row(one, its_stops, now, workers, problems) for one, its_stops in zip(shown, stops, strict=True)),
     )
     show(Result({"deployments": documents}, table=table if shown else None, messages=messages), as_json=as_json)
 
@@ -63,13 +88,32 @@ def _without_passed_over(live: "Sequence[Deployment]", ended: "Sequence[Deployme
     return [one for one in ended if one.resource_id or latest[one.name] is one]
 
 
-def _workers_document(deployment: "Deployment", workers: Mapping[str, str]) -> Mapping[str, str]:
-    """What the workers of an endpoint do, in its cloud's words; others have none."""
+def _told(deployment: "Deployment", key: str, by_name: Mapping[str, str]) -> Mapping[str, str]:
+    """What its cloud says of the workers of an endpoint, or why it says nothing; others have no such key."""
     name = deployment.resource_name
-    return {"workers": workers[name]} if name in workers else {}
+    return {key: by_name[name]} if name in by_name else {}
 
 
-def _row(deployment: "Deployment", stops: "Sequence[Stop]", now: float, workers: Mapping[str, str]) -> tuple[str, ...]:
+def _unanswered(problems: Mapping[str, str]) -> tuple[str, ...]:
+    """What is wrong with clouds, each once."""
+    return tuple(f"{problem}: shown as it was last seen" for problem in dict.fromkeys(problems.values()))
+
+
+def _on_no_record(unknown: "Sequence[Stranger]") -> tuple[str, ...]:
+    """One line of all that the guard has seen at clouds."""
+    if not unknown:
+        return ()
+    names = ", ".join(f"{one.resource_name} ({one.provider})" for one in unknown)
+    return (f"on no record here, and may bill: {names}; see gpu ls --remote",)
+
+
+def _row(
+    deployment: "Deployment",
+    stops: "Sequence[Stop]",
+    now: float,
+    workers: Mapping[str, str],
+    problems: Mapping[str, str],
+) -> tuple[str, ...]:
     from gpu_cli.commands.stories import seconds_in_words
     from gpu_cli.fleet.stops import idle_for_s
     from gpu_cli.units import format_usd
@@ -77,7 +121,7 @@ def _row(deployment: "Deployment", stops: "Sequence[Stop]", now: float, workers:
     where = f"{deployment.provider} {deployment.gpu}"
     return (
         deployment.name,
-        str(deployment.state),
+        f"{deployment.state} (not answered)" if deployment.resource_name in problems else str(deployment.state),
         where if deployment.gpu_count < 2 else f"{where} x{deployment.gpu_count}",
         format_usd(deployment.price_usd_per_hour),
         format_usd(deployment.spent_usd(now)),
@@ -90,12 +134,24 @@ def _row(deployment: "Deployment", stops: "Sequence[Stop]", now: float, workers:
 def _end(deployment: "Deployment", stops: "Sequence[Stop]", now: float) -> str:
     """What will end it, or what has."""
     from gpu_cli.commands.stories import seconds_in_words
-    from gpu_cli.fleet.stops import ends_at_latest, worst_case_usd
+    from gpu_cli.fleet.stops import ends_at_latest, group_end_of, worst_case_usd
     from gpu_cli.units import format_duration, format_usd
 
     if not deployment.is_live:
         return deployment.reason
-    latest = seconds_in_words(max(0.0, ends_at_latest(deployment) - now))
-    warning = "" if any(stop.armed for stop in stops) else "NOTHING WILL END IT: "
-    cost = format_usd(worst_case_usd(deployment))
-    return f"{warning}idle {format_duration(deployment.idle_s)}, or in {latest} (<= {cost})"
+    group_ends_at = group_end_of(stops)
+    latest = seconds_in_words(max(0.0, ends_at_latest(deployment, group_ends_at) - now))
+    cost = format_usd(worst_case_usd(deployment, group_ends_at))
+    return f"{_warning(deployment, stops)}idle {format_duration(deployment.idle_s)}, or in {latest} (<= {cost})"
+
+
+def _warning(deployment: "Deployment", stops: "Sequence[Stop]") -> str:
+    """Of one that nothing will end, or only what somebody may kill."""
+    from gpu_cli.fleet.deployment import State
+    from gpu_cli.fleet.keepers import NEEDS_KEEPER
+
+    hands = {stop.by for stop in stops if stop.armed}
+    if not hands:
+        return "NOTHING WILL END IT: "
+    hangs_on_here = deployment.kind in NEEDS_KEEPER and deployment.state is State.READY and hands == {"guard"}
+    return "ONLY FROM THIS MACHINE: " if hangs_on_here else ""

@@ -5,19 +5,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.inventory import take_inventory
+from gpu_cli.fleet.keys import Keys
 from gpu_cli.fleet.link import reached_at
 from gpu_cli.fleet.store import NameTaken, Store, StoreCorrupt
 from gpu_cli.locks import Lock, released
 from gpu_cli.paths import Paths
-from gpu_providers.base import RESOURCE_PREFIX, Kind, Link, Provider, Resource
-from gpu_providers.errors import NoCredentials, ProviderError
+from gpu_providers.base import Kind, Link, Resource
+from gpu_providers.errors import ProviderError
 
+if TYPE_CHECKING:
+    from gpu_cli.fleet.certificates import Certificates
+
+KEY_VARIABLE, TLS_VARIABLE = "VLLM_API_KEY", "GPU_TLS"
+"""Of a container's environment: what a launch brings for its endpoint (`node.container_request`)."""
 _UNKNOWN_IDLE_S = 900.0
 _UNKNOWN_LIFE_S = 86_400.0
 _START_S = 3600.0
@@ -37,39 +45,70 @@ def adopt(fleet: Fleet, resource: Resource) -> Deployment | None:
     """Put a running resource of ours on record; None when it is on record already, be it as ended.
 
     Its labels say what it is; it is called by its resource name where another living one has its name. What they do
-    not say is taken cautiously: it is guarded like any other, and counts as starting until it has answered.
+    not say is taken cautiously: it is guarded like any other, and counts as starting until it has answered. To one
+    whose key is on another machine nobody here can talk: it may be at work for as long as its deadline allows.
     """
     deployment = described(resource, fleet.clock.now())
-    for name in (deployment.name, resource.name):
+    if not has_key(fleet, deployment):
+        deployment = replace(deployment, start_deadline_at=deployment.deadline_at)
+    return _put_on_record(fleet, deployment)
+
+
+def adopt_to_end(fleet: Fleet, resource: Resource, why: str) -> Deployment | None:
+    """As `adopt`, for one that is to be destroyed: whoever finds it on record from now on ends it."""
+    return _put_on_record(fleet, replace(described(resource, fleet.clock.now()), state=State.TERMINATING, reason=why))
+
+
+def _put_on_record(fleet: Fleet, deployment: Deployment) -> Deployment | None:
+    for name in (deployment.name, deployment.resource_name):
         with contextlib.suppress(NameTaken):
-            fleet.store.add(replace(deployment, name=name))
-            return fleet.store.get(resource.name)
+            fleet.store.add(replace(deployment, name=name, account=_account(fleet, deployment.provider)))
+            return fleet.store.get(deployment.resource_name)
     return None
 
 
-def adopt_by_name(fleet: Fleet, resource_name: str) -> Deployment | None:
-    """A resource that another machine launched, found at its cloud by name; None when no cloud knows it.
+def adopted(fleet: Fleet, resource: Resource) -> Deployment:
+    """As `adopt`, or as it is on record already. Raises UserError BAD_INPUT when it is on record as ended."""
+    if made := adopt(fleet, resource):
+        return made
+    known = fleet.store.get(resource.name)
+    if known.is_live:
+        return known
+    message = f"{resource.name} should have ended here ({known.reason}), and still runs"
+    raise UserError(Exit.BAD_INPUT, "ended-here", message, hint="destroy it: gpu gc")
 
-    Raises UserError CLEANUP_UNCONFIRMED when none knows it and one that might could not be asked.
-    """
-    if not resource_name.startswith(RESOURCE_PREFIX):
-        return None
-    providers, broken = fleet.providers()
-    unanswered = [error.message for error in broken]
-    for provider in providers:
-        try:
-            if resource := provider.find(resource_name):
-                return adopt(fleet, resource)
-        except NoCredentials:  # a cloud that the user does not use
-            continue
-        except ProviderError as error:
-            unanswered.append(f"{provider.name}: {error.message}")
-    if unanswered:
-        message = f"{resource_name} may exist: not all clouds could be asked ({'; '.join(unanswered)})"
-        raise UserError(
-            Exit.CLEANUP_UNCONFIRMED, "not-reached", message, hint="try again", still_billing=[resource_name]
-        )
-    return None
+
+def take_over(fleet: Fleet, resource: Resource) -> Deployment:
+    """As `adopted`, with its key and certificate where its cloud shows them: so that it can be used from here."""
+    if fleet.store.last_named(resource.name) is None:
+        _take_keys(fleet, resource)
+    return adopted(fleet, resource)
+
+
+def _take_keys(fleet: Fleet, resource: Resource) -> None:
+    """On this machine they may be already: after a record was lost."""
+    keepers: dict[str, Keys | Certificates] = {KEY_VARIABLE: fleet.keys, TLS_VARIABLE: fleet.certificates}
+    with contextlib.suppress(ProviderError):
+        shown = fleet.provider(resource.provider).environment(resource.resource_id)
+        for variable, keeper in keepers.items():
+            if variable in shown and not keeper.path(resource.name).exists():
+                keeper.keep(resource.name, shown[variable])
+
+
+def has_key(fleet: Fleet, deployment: Deployment) -> bool:
+    """Whether the key of its endpoint can be had on this machine."""
+    try:
+        return fleet.key_of(deployment) is not None
+    except ProviderError:
+        return False
+
+
+def _account(fleet: Fleet, provider: str) -> str:
+    """The one that shows its resources now; empty where that cannot be told."""
+    try:
+        return fleet.provider(provider).account()
+    except ProviderError:
+        return ""
 
 
 def _recovered(paths: Paths, environ: Mapping[str, str], clock: Clock, notify: Callable[[str], object]) -> Fleet:
@@ -81,30 +120,19 @@ def _recovered(paths: Paths, environ: Mapping[str, str], clock: Clock, notify: C
         moved_to = _move_aside(path, clock)
     notify(f"the record of deployments was unreadable; it is kept as {moved_to}")
     fleet = Fleet(paths, environ, Store(path).open(), clock)
-    providers, broken = fleet.providers()
-    for error in broken:
-        notify(f"not asked what still runs: {error.message}")
-    for provider in providers:
-        _adopt_all(fleet, provider, notify)
-    return fleet
-
-
-def _adopt_all(fleet: Fleet, provider: Provider, notify: Callable[[str], object]) -> None:
-    try:
-        resources = provider.list_resources()
-    except NoCredentials:
-        return
-    except ProviderError as error:
-        notify(f"{provider.name} could not be asked what still runs: {error.message}")
-        return
-    for resource in resources:
+    inventory = take_inventory(fleet)
+    for provider, why in inventory.unreached.items():
+        notify(f"{provider} could not be asked what still runs: {why}")
+    for resource in inventory.resources:
         if adopt(fleet, resource):
-            notify(f"{resource.name} still runs at {provider.name}, and is on record again")
+            notify(f"{resource.name} still runs at {resource.provider}, and is on record again")
+    return fleet
 
 
 def described(resource: Resource, now: float) -> Deployment:
     """A resource as the deployment that its labels tell of; it is not on record."""
-    labels = resource.labels
+    labels, kind = resource.labels, _kind(resource.labels)
+    idle_s = _number(labels, "idle_s") or _UNKNOWN_IDLE_S
     created_at = resource.created_at.replace(tzinfo=resource.created_at.tzinfo or UTC).timestamp()
     return Deployment(
         resource_name=resource.name,
@@ -113,13 +141,13 @@ def described(resource: Resource, now: float) -> Deployment:
         recipe_digest=labels.get("recipe_digest", ""),
         state=State.BOOTING,
         provider=resource.provider,
-        kind=_kind(labels),
+        kind=kind,
         gpu=labels.get("gpu", ""),
         gpu_count=int(_number(labels, "gpu_count") or 0),
-        region=labels.get("region", ""),
+        region=resource.region or labels.get("region", ""),
         model=labels.get("model", ""),
-        price_usd_per_hour=resource.price_usd_per_hour,
-        idle_s=_number(labels, "idle_s") or _UNKNOWN_IDLE_S,
+        price_usd_per_hour=resource.full_price,
+        idle_s=idle_s,
         deadline_at=_number(labels, "deadline_at") or created_at + _UNKNOWN_LIFE_S,
         start_deadline_at=max(_number(labels, "start_deadline_at") or 0.0, now + _START_S),
         budget_usd=_number(labels, "budget_usd"),
@@ -128,10 +156,18 @@ def described(resource: Resource, now: float) -> Deployment:
         endpoint=reached_at(_link(labels), resource.endpoint),
         launched_at=created_at,
         tied=False,
+        own_stop_armed=kind is Kind.SERVERLESS and _ends_idle_workers(resource, idle_s),
+        most_workers=resource.most_workers,
+        metered_at=now if kind is Kind.SERVERLESS else None,
         link=_link(labels),
         host=labels.get("host", ""),
         reason="found running",
     )
+
+
+def _ends_idle_workers(resource: Resource, idle_s: float) -> bool:
+    """By what its cloud reads back, in whole seconds. What is on other nodes cannot be seen from here."""
+    return resource.native_idle_s is not None and resource.native_idle_s < idle_s + 1
 
 
 def _kind(labels: Mapping[str, str]) -> Kind:
