@@ -232,6 +232,15 @@ def test_what_destroyed_itself_is_explained_by_what_was_read_before(cloud: Cloud
     assert failed.value.diagnosis.code == "start-deadline"
 
 
+def test_what_vanishes_when_it_was_at_work_already_is_not_its_hosts_fault(
+    cloud: Cloud, wait: Callable[..., Watched]
+) -> None:
+    cloud.boots = [Boot(True, "", 3.0), NotFound("gone")]
+    with pytest.raises(NotHealthy) as failed:
+        wait()
+    assert failed.value.diagnosis.code == "engine-died"
+
+
 def test_what_the_cloud_does_not_show_yet_is_waited_for(cloud: Cloud, wait: Callable[..., Watched]) -> None:
     cloud.boots = [NotFound("no such instance")] * 5 + [Boot(True, "")]
     assert wait(healthy_after_s=60).stages[-1] == "canary"
@@ -241,7 +250,7 @@ def test_what_the_cloud_does_not_show_for_long_is_not_there(
     cloud: Cloud, clock: FakeClock, wait: Callable[..., Watched]
 ) -> None:
     cloud.boots = [NotFound("no such instance")]
-    with pytest.raises(NotHealthy):
+    with pytest.raises(HostFailed, match="vanished while it was booting"):
         wait()
     assert VISIBLE_AFTER_S <= clock.now() - NOW < VISIBLE_AFTER_S + 2 * cloud.poll_interval_s
 

@@ -13,11 +13,12 @@ from gpu_cli import __version__
 from gpu_cli.config.settings import Limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet.attempts import MOST_HOSTS, MOST_SILENCES
 from gpu_cli.fleet.deployment import Deployment, State
+from gpu_cli.fleet.failover import launch
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import lock_path, version_path
-from gpu_cli.fleet.launch import Wanted, launch
+from gpu_cli.fleet.launch import Wanted
+from gpu_cli.fleet.policy import CRASHES, HOSTS, PATIENCE, SILENCES
 from gpu_cli.fleet.replace import call_off
 from gpu_cli.fleet.spot import Terms, spot_recipes
 from gpu_cli.fleet.start import log_path
@@ -36,6 +37,7 @@ from gpu_providers.errors import (
     InsufficientFunds,
     InvalidRequest,
     NoCapacity,
+    NotFound,
     ProviderError,
     ProviderUnavailable,
     QuotaExceeded,
@@ -97,10 +99,10 @@ def up(
     progress: Progress | None = None,
 ) -> Deployment:
     recipe = parse_recipe(RECIPE, path, shown="tiny.yaml")
-    sold = offers or [offer("cloud", price) for price in range(1, MANY + 1)]
+    sold = offers or [replace(offer("cloud", price), host=f"m{price}") for price in range(1, MANY + 1)]
     plan = rank(recipe, sold, None, filters=Filters(spot=True))
     wanted = Wanted(recipe, "tiny", LIMITS, wait=wait, direct=direct, yes=yes)
-    return launch(fleet, wanted, plan.candidates, progress or Silent())
+    return launch(fleet, wanted, plan.candidates, progress or Silent(), [])
 
 
 def failed(fleet: Fleet, *offers: Offer, **options: object) -> UserError:
@@ -135,13 +137,13 @@ def test_a_definite_refusal_costs_no_waiting(fleet: Fleet, cloud: Host, clock: F
     ("error", "tried", "status"),
     [
         (NoCapacity("sold out"), MANY, Exit.LAUNCH_FAILED),
-        (ProviderUnavailable("status 503"), MOST_SILENCES, Exit.LAUNCH_FAILED),
-        (CreateUnknown("reset"), MOST_SILENCES, Exit.LAUNCH_FAILED),
+        (ProviderUnavailable("status 503"), SILENCES.most, Exit.LAUNCH_FAILED),
+        (CreateUnknown("reset"), SILENCES.most, Exit.LAUNCH_FAILED),
         (QuotaExceeded("spend limit"), 1, Exit.LAUNCH_FAILED),
         (AuthError("401"), 1, Exit.CREDENTIALS),
         (InsufficientFunds("balance"), 1, Exit.CREDENTIALS),
         (InvalidRequest("no such volume"), 1, Exit.BAD_INPUT),
-        (RateLimited("429", retry_after_s=3600.0), MOST_SILENCES, Exit.LAUNCH_FAILED),
+        (RateLimited("429", retry_after_s=3600.0), PATIENCE.most, Exit.LAUNCH_FAILED),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, ProviderError) else "",
 )
@@ -171,7 +173,7 @@ def test_a_cloud_that_is_silent_even_when_asked_what_it_made_is_not_tried_for_ev
 
     cloud.find = late  # type: ignore[method-assign]
     assert failed(fleet).exit_status is Exit.LAUNCH_FAILED
-    assert len(cloud.launched) == MOST_SILENCES
+    assert len(cloud.launched) == SILENCES.most
 
 
 def test_another_cloud_is_asked_when_one_refuses_all(fleet: Fleet, cloud: Host) -> None:
@@ -193,9 +195,11 @@ def test_a_cloud_that_asks_for_a_little_patience_gets_it(fleet: Fleet, cloud: Ho
     assert clock.now() == NOW + 7
 
 
-@pytest.mark.parametrize("error", [HostFailed("cuda>=13.0"), CommandCrashed("crash loop")])
+@pytest.mark.parametrize(
+    ("error", "hosts"), [(HostFailed("cuda>=13.0"), HOSTS.most), (CommandCrashed("crash loop"), CRASHES.most)]
+)
 def test_hosts_that_do_not_come_up_are_ended_one_after_the_other_and_only_so_many_are_paid_for(
-    fleet: Fleet, cloud: Host, error: ProviderError
+    fleet: Fleet, cloud: Host, error: ProviderError, hosts: int
 ) -> None:
     cloud.boots = [error]
     most_alive: list[int] = []
@@ -209,9 +213,9 @@ def test_hosts_that_do_not_come_up_are_ended_one_after_the_other_and_only_so_man
     cloud.add = counted  # type: ignore[method-assign,assignment]
     refused = failed(fleet, wait=True)
     assert refused.exit_status is Exit.NEVER_HEALTHY
-    assert (len(cloud.terminated), most_alive) == (MOST_HOSTS, [1] * MOST_HOSTS)
+    assert (len(cloud.terminated), most_alive) == (hosts, [1] * hosts)
     assert cloud.resources == {}
-    assert reasons(fleet) == [error.message] * MOST_HOSTS
+    assert reasons(fleet) == [error.message] * hosts
 
 
 def test_what_no_host_could_do_is_tried_on_one(fleet: Fleet, cloud: Host) -> None:
@@ -288,6 +292,32 @@ def test_what_others_have_ended_while_it_was_being_made_is_ended_by_who_made_it(
     assert cloud.terminated == [f"id-{name}" for name in cloud.launched]
     assert cloud.resources == {}
     assert reasons(fleet) == ["gpu down"]
+
+
+def test_a_machine_that_vanishes_because_someone_ends_it_has_not_failed(fleet: Fleet, cloud: Host) -> None:
+    def vanish(resource_id: str) -> Boot:
+        (deployment,) = fleet.store.live()
+        tear_down(fleet, deployment, "gpu down")
+        raise HostFailed("it is gone")
+
+    cloud.boot = vanish  # type: ignore[method-assign,assignment]
+    assert failed(fleet, wait=True).code == "ended-while-starting"
+    assert len(cloud.launched) == 1
+    assert [(one.reason, one.failure) for one in fleet.store.ended()] == [("gpu down", "")]
+
+
+def test_what_the_user_ends_while_it_boots_is_not_taken_for_a_broken_host(fleet: Fleet, cloud: Host) -> None:
+    def ended_by_another(resource_id: str) -> Boot:
+        (deployment,) = fleet.store.live()
+        fleet.store.move(deployment, State.TERMINATING, at=NOW, reason="gpu down")
+        cloud.terminate(resource_id)
+        raise NotFound("gone")
+
+    cloud.boot = ended_by_another  # type: ignore[method-assign]
+    assert failed(fleet, wait=True).code == "ended-while-starting"
+    assert (len(cloud.launched), reasons(fleet)) == (1, ["gpu down"])
+    assert [one.failure for one in fleet.store.ended()] == [""]
+    assert fleet.store.bad_hosts(NOW) == {}
 
 
 def test_a_record_that_cannot_be_written_does_not_keep_what_was_made_running(fleet: Fleet, cloud: Host) -> None:
@@ -374,9 +404,14 @@ def test_a_host_that_failed_is_not_tried_again_for_its_other_offers(fleet: Fleet
     other = replace(offer("cloud", 3.0), host="m2")
     refused = failed(fleet, one, two, other, wait=True)
     assert refused.exit_status is Exit.NEVER_HEALTHY
-    assert "cloud-2.0: its host did not come up lately: exited" in refused.message
     assert len(cloud.launched) == 2
     assert fleet.store.bad_hosts(NOW) == {("cloud", "m1"): "exited", ("cloud", "m2"): "exited"}
+
+
+def test_a_host_that_failed_for_someone_else_since_the_plan_was_made_is_not_tried(fleet: Fleet, cloud: Host) -> None:
+    fleet.store.avoid_host("cloud", "m1", until=NOW + 60, reason="exited")
+    assert up(fleet, *(replace(offer("cloud", price), host=f"m{price:.0f}") for price in (1.0, 2.0))).host == "m2"
+    assert len(cloud.launched) == 1
 
 
 @pytest.mark.parametrize("trouble", [InvalidRequest("no such image"), NoCapacity("sold out")])
@@ -451,7 +486,7 @@ def test_where_the_cloud_has_tls_of_its_own_there_is_nothing_to_warn_of(fleet: F
 def test_the_recipe_of_what_can_be_taken_back_is_kept_for_as_long_as_it_lives(fleet: Fleet, cloud: Host) -> None:
     kept = spot_recipes(fleet)
     cloud.launches = [NoCapacity("sold out")]
-    made = up(fleet, *(replace(offer("cloud", price), interruptible=True) for price in (1.0, 2.0)))
+    made = up(fleet, *(replace(offer("cloud", price), interruptible=True, host=f"m{price}") for price in (1.0, 2.0)))
     path = kept.recipe_path(made.resource_name)
     assert load_recipe(path).digest() == made.recipe_digest
     assert kept.terms_beside(path) == Terms(None, 60.0)

@@ -39,7 +39,7 @@ def up_again(fleet: Fleet, link: Link) -> Deployment:
     fleet.store.add(deployment(recipe_digest=recipe.digest(), link=link))
     wanted = Wanted(recipe, "tiny", resolve_limits(Settings({}, ()), recipe, {}))
     with released(fleet.launch_lock("tiny")) as lock:
-        return bring_up(fleet, wanted, lock, provider=None, progress=Silent())
+        return bring_up(fleet, wanted, lock, provider=None, progress=Silent(), tried=[])
 
 
 def test_what_runs_already_is_used_as_it_is(fleet: Fleet) -> None:

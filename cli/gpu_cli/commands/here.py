@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.paths import Paths
+from gpu_cli.planner.offers.objectives import Optimize
 from gpu_cli.ui.output import print_message
 
 if TYPE_CHECKING:  # these take time to import, and `gpu --help` needs none of them
@@ -17,6 +19,9 @@ if TYPE_CHECKING:  # these take time to import, and `gpu --help` needs none of t
     from gpu_cli.fleet.launch import Wanted
     from gpu_cli.models.asked import Asked
     from gpu_providers.base import Secret
+
+USUAL_USE = "1h"
+"""How long a deployment is used, where nobody says that."""
 
 
 @contextmanager
@@ -42,6 +47,12 @@ def the_wanted(
     tied: bool = False,
     unique: str = "",
     yes: bool = False,
+    optimize: Optimize = Optimize.PRICE,
+    use: str = USUAL_USE,
+    region: str | None = None,
+    attempts: int | None = None,
+    retry_until_up: bool = False,
+    race: int = 1,
 ) -> tuple["Wanted", str | None]:
     """What is to be launched, and the one provider that may do it (None: any).
 
@@ -71,8 +82,21 @@ def the_wanted(
         direct=direct,
         ttl_said=settings.resolve(TTL, flag=flags.get(TTL.name), recipe=recipe).source != "default",
         yes=yes,
+        optimize=optimize,
+        use_s=_duration("--use", use),
+        region=region,
+        attempts=attempts,
+        retry_until_up=retry_until_up,
+        race=race,
     )
     return wanted, provider
+
+
+def in_budget_group(fleet: "Fleet", wanted: "Wanted", group: str | None) -> "Wanted":
+    """The same as one of this budget group, `NAME` or `NAME=USD`. Raises UserError BAD_INPUT."""
+    from gpu_cli.fleet.budget_groups import join
+
+    return replace(wanted, budget_group=join(fleet.store, group)) if group else wanted
 
 
 def the_recipe(text: str | None) -> "Asked":
@@ -82,6 +106,15 @@ def the_recipe(text: str | None) -> "Asked":
 
     paths = Paths.from_environ(os.environ)
     return asked_for(text, paths, Path.cwd(), os.environ, known_providers=list(registry.available()))
+
+
+def _duration(flag: str, text: str) -> float:
+    from gpu_cli.units import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UserError(Exit.BAD_INPUT, "usage", f"{flag}: {error}") from None
 
 
 def _checked(name: str) -> str:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from gpu_cli.planner.offers.objectives import Optimize
+
 
 def complete_recipe(incomplete: str) -> list[str]:
     """Names of recipes for the shell."""
@@ -38,6 +40,25 @@ BootDeadline = Annotated[
     str | None, typer.Option("--boot-deadline", help="Give up on a host without progress for so long (30m).")
 ]
 Region = Annotated[str | None, typer.Option("--region", help="Only where the region's name has this.")]
+OptimizeFor = Annotated[
+    Optimize, typer.Option("--optimize", help="What the first is to be best in: the price is that of a session.")
+]
+Use = Annotated[str, typer.Option("--use", help="How long it will probably be used.")]
+Attempts = Annotated[int | None, typer.Option("--attempts", min=1, help="Order at most so many times.")]
+RetryUntilUp = Annotated[
+    bool, typer.Option("--retry-until-up", help="When all was tried, wait and ask again, as long as that may help.")
+]
+Race = Annotated[
+    int, typer.Option("--race", min=1, help="Launch so many at once, keep the first that is healthy, end the others.")
+]
+BudgetGroup = Annotated[
+    str | None,
+    typer.Option(
+        "--budget-group",
+        envvar="GPU_BUDGET_GROUP",
+        help="Share a budget with all that name it: NAME=USD sets it, NAME joins it.",
+    ),
+]
 Spot = Annotated[bool, typer.Option("--spot", help="Also what the cloud may take back at any time.")]
 Direct = Annotated[
     bool,

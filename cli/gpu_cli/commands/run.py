@@ -9,29 +9,39 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gpu_cli.commands.here import USUAL_USE
 from gpu_cli.commands.options import (
+    Attempts,
     BootDeadline,
     Budget,
+    BudgetGroup,
     Direct,
     Idle,
     MaxPrice,
+    OptimizeFor,
     Provider,
+    Race,
+    Region,
+    RetryUntilUp,
     Serverless,
     Spot,
     StartDeadline,
     Ttl,
+    Use,
     Yes,
     complete_recipe,
     flags_by_setting,
 )
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
+from gpu_cli.planner.offers.objectives import Optimize
 from gpu_cli.ui.output import print_message
 
 if TYPE_CHECKING:
     from gpu_cli.fleet.deployment import Deployment
     from gpu_cli.fleet.fleet import Fleet
     from gpu_cli.fleet.launch import Wanted
+    from gpu_cli.fleet.policy import Attempt
 
 COMMAND_GRACE_S = 10.0
 GUARD_POLL_S = 2.0
@@ -50,6 +60,13 @@ def run(
     max_price: MaxPrice = None,
     start_deadline: StartDeadline = None,
     boot_deadline: BootDeadline = None,
+    optimize: OptimizeFor = Optimize.PRICE,
+    use: Use = USUAL_USE,
+    region: Region = None,
+    attempts: Attempts = None,
+    retry_until_up: RetryUntilUp = False,
+    race: Race = 1,
+    budget_group: BudgetGroup = None,
     direct: Direct = False,
     yes: Yes = False,
 ) -> None:
@@ -59,7 +76,7 @@ def run(
     """
     import secrets
 
-    from gpu_cli.commands.here import open_here, the_wanted
+    from gpu_cli.commands.here import in_budget_group, open_here, the_wanted
 
     if shutil.which(command[0]) is None:
         raise UserError(
@@ -68,14 +85,30 @@ def run(
     flags = flags_by_setting(provider, idle, ttl, budget, max_price, start_deadline, boot_deadline)
     unique = f"run-{secrets.token_hex(2)}"
     wanted, only = the_wanted(
-        recipe, name, flags, serverless=serverless, spot=spot, direct=direct, tied=True, unique=unique, yes=yes
+        recipe,
+        name,
+        flags,
+        serverless=serverless,
+        spot=spot,
+        direct=direct,
+        tied=True,
+        unique=unique,
+        yes=yes,
+        optimize=optimize,
+        use=use,
+        region=region,
+        attempts=attempts,
+        retry_until_up=retry_until_up,
+        race=race,
     )
     with open_here() as fleet:
+        wanted = in_budget_group(fleet, wanted, budget_group)
         status = _run(fleet, wanted, only, command)
     raise typer.Exit(status)
 
 
 def _run(fleet: "Fleet", wanted: "Wanted", provider: str | None, command: list[str]) -> int:
+    from gpu_cli.commands.tried_report import told_in_the_end
     from gpu_cli.fleet.deployment import COMMAND_ENDED
     from gpu_cli.fleet.interrupt import interruptible, shielded
     from gpu_cli.fleet.launch import check_name_free
@@ -88,8 +121,9 @@ def _run(fleet: "Fleet", wanted: "Wanted", provider: str | None, command: list[s
     # The launch lock is held to the end: a deployment that is tied ends with the process that holds it.
     with interruptible(), released(fleet.launch_lock(wanted.name)) as lock:
         check_name_free(fleet, wanted.name)
-        with progress_on_stderr() as progress:
-            deployment = bring_up(fleet, wanted, lock, provider=provider, progress=progress)
+        tried: list[Attempt] = []
+        with told_in_the_end(tried), progress_on_stderr() as progress:
+            deployment = bring_up(fleet, wanted, lock, provider=provider, progress=progress, tried=tried)
         try:
             return _run_command(fleet, deployment, command)
         finally:

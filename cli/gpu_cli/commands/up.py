@@ -5,28 +5,40 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gpu_cli.commands.here import USUAL_USE
 from gpu_cli.commands.options import (
     AsJson,
+    Attempts,
     BootDeadline,
     Budget,
+    BudgetGroup,
     Direct,
     Idle,
     MaxPrice,
+    OptimizeFor,
     Provider,
+    Race,
+    Region,
+    RetryUntilUp,
     Serverless,
     Spot,
     StartDeadline,
     Ttl,
+    Use,
     Yes,
     complete_recipe,
     flags_by_setting,
 )
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_cli.planner.offers.objectives import Optimize
 from gpu_cli.ui.output import Result, print_message, show
 
 if TYPE_CHECKING:  # imported where used, so that `gpu --help` stays fast
     from gpu_cli.fleet.deployment import Deployment
     from gpu_cli.fleet.fleet import Fleet
     from gpu_cli.fleet.launch import Wanted
+    from gpu_cli.fleet.policy import Attempt
 
 
 def up(
@@ -44,6 +56,13 @@ def up(
     max_price: MaxPrice = None,
     start_deadline: StartDeadline = None,
     boot_deadline: BootDeadline = None,
+    optimize: OptimizeFor = Optimize.PRICE,
+    use: Use = USUAL_USE,
+    region: Region = None,
+    attempts: Attempts = None,
+    retry_until_up: RetryUntilUp = False,
+    race: Race = 1,
+    budget_group: BudgetGroup = None,
     direct: Direct = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     yes: Yes = False,
@@ -52,17 +71,38 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Bring up a recipe and print its OpenAI base_url; one that runs already is used as it is."""
-    from gpu_cli.commands.here import open_here, the_wanted
+    from gpu_cli.commands.here import in_budget_group, open_here, the_wanted
 
+    if race > 1 and not wait:
+        raise UserError(Exit.BAD_INPUT, "usage", "--race sees who is healthy first: it does not go with --no-wait")
     flags = flags_by_setting(provider, idle, ttl, budget, max_price, start_deadline, boot_deadline)
-    wanted, only = the_wanted(recipe, name, flags, serverless=serverless, spot=spot, direct=direct, wait=wait, yes=yes)
+    wanted, only = the_wanted(
+        recipe,
+        name,
+        flags,
+        serverless=serverless,
+        spot=spot,
+        direct=direct,
+        wait=wait,
+        yes=yes,
+        optimize=optimize,
+        use=use,
+        region=region,
+        attempts=attempts,
+        retry_until_up=retry_until_up,
+        race=race,
+    )
     with open_here() as fleet:
+        wanted = wanted if dry_run else in_budget_group(fleet, wanted, budget_group)
         result = _dry_run(fleet, wanted, only) if dry_run else _up(fleet, wanted, only, show_key=show_key)
     show(result, as_json=as_json)
 
 
 def _up(fleet: "Fleet", wanted: "Wanted", provider: str | None, *, show_key: bool) -> Result:
     from gpu_cli.commands.documents import deployment_with_stops
+    from gpu_cli.commands.tried_report import told_in_the_end
+    from gpu_cli.fleet.attempts import tried_document
+    from gpu_cli.fleet.confirm import check_ended_by_something
     from gpu_cli.fleet.interrupt import interruptible
     from gpu_cli.fleet.up import bring_up
     from gpu_cli.locks import released
@@ -70,9 +110,20 @@ def _up(fleet: "Fleet", wanted: "Wanted", provider: str | None, *, show_key: boo
 
     for text in wanted.defaults:
         print_message(f"by default: {text}")
-    with interruptible(), released(fleet.launch_lock(wanted.name)) as lock, progress_on_stderr() as progress:
-        deployment = bring_up(fleet, wanted, lock, provider=provider, progress=progress)
-    document = {**deployment_with_stops(fleet, deployment), **_key(fleet, deployment, show_key=show_key)}
+    tried: list[Attempt] = []
+    with (
+        told_in_the_end(tried),
+        interruptible(),
+        released(fleet.launch_lock(wanted.name)) as lock,
+        progress_on_stderr() as progress,
+    ):
+        deployment = bring_up(fleet, wanted, lock, provider=provider, progress=progress, tried=tried)
+    check_ended_by_something(fleet, deployment)
+    document = {
+        **deployment_with_stops(fleet, deployment),
+        "tried": tried_document(tried),
+        **_key(fleet, deployment, show_key=show_key),
+    }
     return Result(document, stdout=deployment.base_url, messages=_story(fleet, deployment))
 
 
@@ -101,7 +152,7 @@ def _dry_run(fleet: "Fleet", wanted: "Wanted", provider: str | None) -> Result:
     from gpu_cli.fleet.supervised import engine_args_on
     from gpu_cli.units import format_duration, format_usd
 
-    plan = launchable_plan(fleet, wanted.recipe, wanted.limits, provider=provider, public=wanted.direct)
+    plan = launchable_plan(fleet, wanted, provider=provider)
     first, limits, recipe = plan.candidates[0], wanted.limits, wanted.recipe
     price_usd_per_hour = first.offer.price_usd_per_hour
     args = engine_args_on(first, recipe, model=str(recipe.model), host="HOST", port=8000)

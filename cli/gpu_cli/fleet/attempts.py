@@ -1,67 +1,68 @@
-"""What has been tried in a launch and did not work out: whether more of it makes sense, and how it is told."""
+"""What has been tried to bring something up, as it is told when all is over: to people, to scripts, in one error."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_providers.base import Offer
-from gpu_providers.errors import (
-    AuthError,
-    CommandCrashed,
-    CreateUnknown,
-    HostFailed,
-    InsufficientFunds,
-    ProviderError,
-    ProviderUnavailable,
-    QuotaExceeded,
-    RateLimited,
-)
+from gpu_cli.fleet.health import NeverHealthy
+from gpu_cli.fleet.policy import Attempt
+from gpu_providers.errors import AuthError, InsufficientFunds, InvalidRequest
 
-MOST_HOSTS = 3
-"""When so many hosts did not come up, it is not the hosts; and each of them is paid for."""
-MOST_SILENCES = 2
-"""When a cloud did not answer so often, its other offers will not be answered either."""
+MOST_MESSAGES = 3
+"""In one error; the table has the rest."""
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """A candidate that did not work out."""
-
-    offer: Offer
-    error: ProviderError
-
-    @property
-    def was_launched(self) -> bool:
-        """It was made, and did not come up."""
-        return isinstance(self.error, HostFailed | CommandCrashed)
-
-
-def is_hopeless(provider: str, failed: Sequence[Attempt]) -> bool:
-    """Whether another offer of this provider would end as those before."""
-    errors = [attempt.error for attempt in failed if attempt.offer.provider == provider]
-    silent = [error for error in errors if isinstance(error, ProviderUnavailable | RateLimited | CreateUnknown)]
-    hosts = [attempt for attempt in failed if attempt.was_launched]
-    refused = any(isinstance(error, AuthError | InsufficientFunds | QuotaExceeded) for error in errors)
-    return refused or len(silent) >= MOST_SILENCES or len(hosts) >= MOST_HOSTS
+def why_nothing(tried: Sequence[Attempt]) -> UserError:
+    """What there is to say when all that was tried has failed: the last word where nothing else made sense after it."""
+    errors = [attempt.error for attempt in tried if attempt.error]
+    last = errors[-1]
+    if isinstance(last, InvalidRequest):
+        return UserError(Exit.BAD_INPUT, "refused", last.message, hint=last.hint)
+    if isinstance(last, UserError):
+        return last
+    if of_the_engine := [error for error in errors if isinstance(error, NeverHealthy)]:
+        return of_the_engine[-1]
+    hints = dict.fromkeys(error.hint for error in errors if error.hint)
+    message = f"nothing could be launched: {_in_short(tried)}"
+    return UserError(_exit_of(tried), "not-launched", message, hint="; ".join(hints))
 
 
-def nothing_launched(failed: Sequence[Attempt]) -> UserError:
-    """For the user, when all has been tried."""
-    by_message: dict[str, list[str]] = {}
-    for attempt in failed:
-        by_message.setdefault(attempt.error.message, []).append(attempt.offer.offer_id)
-    tried = "; ".join(f"{_in_short(offer_ids)}: {message}" for message, offer_ids in by_message.items())
-    hints = dict.fromkeys(attempt.error.hint for attempt in failed if attempt.error.hint)
-    return UserError(_exit_of(failed), "not-launched", f"nothing could be launched: {tried}", hint="; ".join(hints))
+def tried_document(tried: Sequence[Attempt]) -> Sequence[Mapping[str, object]]:
+    """The key `tried` of documents and errors."""
+    return [_document(attempt) for attempt in tried]
 
 
-def _in_short(offer_ids: Sequence[str]) -> str:
-    first, *others = offer_ids
-    return f"{first} and {len(others)} more" if others else first
+def _document(attempt: Attempt) -> Mapping[str, object]:
+    offer = attempt.offer
+    return {
+        "provider": offer.provider,
+        "kind": str(offer.kind),
+        "gpu": offer.gpu,
+        "gpu_count": offer.gpu_count,
+        "region": offer.region,
+        "offer_id": offer.offer_id,
+        "failure": attempt.failure.word if attempt.failure else None,
+        "message": attempt.error.message if attempt.error else attempt.outcome,
+        "seconds": round(attempt.seconds, 1),
+        "cost_usd": round(attempt.cost_usd, 6),
+    }
 
 
-def _exit_of(failed: Sequence[Attempt]) -> Exit:
-    if all(isinstance(attempt.error, AuthError | InsufficientFunds) for attempt in failed):
+def _in_short(tried: Sequence[Attempt]) -> str:
+    first = {attempt.error.message: attempt.offer.offer_id for attempt in reversed(tried) if attempt.error}
+    times = Counter(attempt.error.message for attempt in tried if attempt.error)
+    told = [f"{first[message]}{_others(count - 1)}: {message}" for message, count in times.items()]
+    more = len(told) - MOST_MESSAGES
+    return "; ".join([*told[:MOST_MESSAGES], *([f"and {more} more reasons"] if more > 0 else [])])
+
+
+def _others(count: int) -> str:
+    return f" and {count} more" if count else ""
+
+
+def _exit_of(tried: Sequence[Attempt]) -> Exit:
+    if all(isinstance(attempt.error, AuthError | InsufficientFunds) for attempt in tried):
         return Exit.CREDENTIALS
-    return Exit.NEVER_HEALTHY if any(attempt.was_launched for attempt in failed) else Exit.LAUNCH_FAILED
+    billed = any(attempt.failure and attempt.failure.billed for attempt in tried)
+    return Exit.NEVER_HEALTHY if billed else Exit.LAUNCH_FAILED

@@ -34,11 +34,15 @@ class NotHealthy(Exception):
         self.diagnosis = diagnosis
         self.lines = tuple(lines)
 
-    def as_user_error(self, log_hint: str) -> UserError:
-        """For the user, with where the log is."""
+    def for_the_user(self, log_hint: str) -> "NeverHealthy":
+        """With where the log is."""
         hint = "; ".join(text for text in (self.diagnosis.hint, log_hint) if text)
         status = Exit.LIMIT_REACHED if self.diagnosis.code == "deadline" else Exit.NEVER_HEALTHY
-        return UserError(status, self.diagnosis.code, self.diagnosis.message, hint=hint)
+        return NeverHealthy(status, self.diagnosis.code, self.diagnosis.message, hint=hint)
+
+
+class NeverHealthy(UserError):
+    """What was launched has not become healthy; `code` is the diagnosis: `out-of-memory`, `engine-died`, …"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Start:
     """Until then the cloud's word that there is nothing means nothing."""
     engine_runs: Callable[[], object] = lambda: None
     """Called once, when the engine's first sign of life was seen."""
+    on_rate: Callable[[float], object] = lambda _: None
+    """Told what it bills, USD per hour, at every look that says so."""
     on_request: bool = False
     """It starts when it is asked, and the one request that makes it start may be held until it has."""
 
@@ -135,6 +141,7 @@ class _Watch:
         try:
             boot = self._start.provider.boot(self._start.resource_id)
             self._tell(boot.note)
+            self._count(boot)
             self._start.connection.reach(boot.endpoint)
             self._check_uptime(boot)
         except (HostFailed, InvalidRequest):
@@ -154,6 +161,10 @@ class _Watch:
             self._told.add(note)
             self._start.progress.note(note)
 
+    def _count(self, boot: Boot) -> None:
+        if boot.price_usd_per_hour is not None:
+            self._start.on_rate(boot.price_usd_per_hour)
+
     def _check_uptime(self, boot: Boot) -> None:
         """Raises CommandCrashed when it has been started anew since the last look."""
         last_s, self._uptime_s = self._uptime_s, boot.uptime_s
@@ -163,8 +174,11 @@ class _Watch:
     def _dead(self, error: ProviderError) -> Exception:
         """Why it ended, where the log says that; else the provider's own error, when that may be the host's fault."""
         lines = self.read()
-        if isinstance(error, CommandCrashed) and not (diagnose(lines) or last_words(lines)[0]):
+        explained = diagnose(lines) or last_words(lines)[0]
+        if isinstance(error, CommandCrashed) and not explained:
             return error
+        if self._booting and not explained:
+            return HostFailed("it vanished while it was booting")
         return NotHealthy(_cause(lines, "the engine ended while it was starting"), lines)
 
     def _runs(self, boot: Boot) -> bool:

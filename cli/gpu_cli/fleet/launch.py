@@ -1,39 +1,32 @@
-"""The launch of a deployment on the first of several offers that can be had, or of nothing at all."""
+"""The launch of a deployment on one offer, seen through: it is what was wanted, or nothing is left of it."""
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gpu_cli.config.settings import Limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet.attempts import Attempt, is_hopeless, nothing_launched
-from gpu_cli.fleet.balance import warn_of_balance
+from gpu_cli.fleet.called_off import check_not_called_off
 from gpu_cli.fleet.create import create
 from gpu_cli.fleet.deployment import Deployment, State
+from gpu_cli.fleet.experience import keep_expected
 from gpu_cli.fleet.fallback_cards import dearest_usd_per_hour, fallbacks, in_words
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import await_guard, call_guard
-from gpu_cli.fleet.keepers import check_kept
 from gpu_cli.fleet.link import reached_at
 from gpu_cli.fleet.runtime import prepare, request_for
 from gpu_cli.fleet.spot import Terms, spot_recipes
 from gpu_cli.fleet.start import Known, advance, cleaned_up, watch_start
-from gpu_cli.fleet.supervised import resource_name
 from gpu_cli.fleet.teardown import finish
-from gpu_cli.planner.offers.filters import why_avoided
+from gpu_cli.planner.offers.filters import regions_in
 from gpu_cli.planner.offers.objectives import Optimize
 from gpu_cli.planner.offers.session_price import DEFAULT_USE_S
 from gpu_cli.planner.rank import Candidate
 from gpu_cli.recipe.schema import Recipe
 from gpu_cli.ui.progress import Progress
-from gpu_cli.units import format_duration, format_usd
+from gpu_cli.units import format_usd
 from gpu_providers.base import Kind, LaunchRequest, Link, Offer, Provider, Resource
-from gpu_providers.errors import CreateUnknown, InvalidRequest, NoCapacity, ProviderError
-
-SHORTEST_BUDGET_S = 300.0
-"""A budget that lasts less than this pays for a start and nothing else."""
-
+from gpu_providers.errors import CreateUnknown, ProviderError
 
 LEAST_TOLD_USD = 0.01
 
@@ -60,6 +53,8 @@ class Wanted:
     optimize: Optimize = Optimize.PRICE
     use_s: float = DEFAULT_USE_S
     """How long it will probably be used."""
+    region: str | None = None
+    """Words, or beginnings of words, of the region's name; None for any."""
     attempts: int | None = None
     """How many offers are ordered at most; None for as many as it takes."""
     retry_until_up: bool = False
@@ -68,34 +63,8 @@ class Wanted:
     """How many offers are launched at once; the first that is healthy is kept."""
     budget_group: str = ""
     """Whose budget it shares with others; empty for none."""
-
-
-def launch(fleet: Fleet, wanted: Wanted, candidates: Sequence[Candidate], progress: Progress) -> Deployment:
-    """The first candidate that can be launched, healthy (or just launched, without `wait`).
-
-    The caller holds the launch lock of the name. After any error nothing is left, or the error says what is. Raises
-    UserError: BAD_INPUT, LAUNCH_FAILED when no candidate could be launched, NEVER_HEALTHY, LIMIT_REACHED,
-    CLEANUP_UNCONFIRMED.
-    """
-    accepted = wanted.ttl_said or wanted.yes
-    candidates = check_kept(fleet, wanted.recipe, candidates, progress, accepted=accepted)
-    _check_budget(wanted, candidates[0].offer)
-    warn_of_balance(fleet, candidates, progress)
-    _warn_of_bare(fleet, wanted, candidates, progress)
-    failed: list[Attempt] = []
-    for candidate in candidates:
-        if is_hopeless(candidate.offer.provider, failed):
-            continue
-        try:
-            _check_host(fleet, candidate.offer)
-            return _launch_one(fleet, wanted, candidate, candidates, progress)
-        except InvalidRequest as error:
-            raise UserError(Exit.BAD_INPUT, "refused", error.message, hint=error.hint) from error
-        except ProviderError as error:
-            failed.append(Attempt(candidate.offer, error))
-            if not failed[-1].was_launched:  # else its end was told, and why
-                progress.note(f"{candidate.offer.offer_id}: {error.message}")
-    raise nothing_launched(failed)
+    kept_as: str = ""
+    """Of a racer: how it is called if it is kept. Its labels say so already: they are for good."""
 
 
 def check_name_free(fleet: Fleet, name: str) -> None:
@@ -105,46 +74,55 @@ def check_name_free(fleet: Fleet, name: str) -> None:
         raise UserError(Exit.BAD_INPUT, "name-taken", f"{name} is running already", hint=hint)
 
 
-def _warn_of_bare(fleet: Fleet, wanted: Wanted, candidates: Sequence[Candidate], progress: Progress) -> None:
-    names = dict.fromkeys(candidate.offer.provider for candidate in candidates)
-    bare = [name for name in names if wanted.direct and fleet.provider(name).link is not Link.DIRECT]
-    if bare:
-        progress.note(f"--direct: the key and all prompts travel unencrypted over the internet ({', '.join(bare)})")
-
-
-def _check_host(fleet: Fleet, offer: Offer) -> None:
-    """Raises NoCapacity for a machine that did not come up: it may have been tried since the plan was made."""
-    if why := why_avoided(fleet.store.bad_hosts(fleet.clock.now()), offer):
-        raise NoCapacity(why)
-
-
-def _launch_one(
-    fleet: Fleet, wanted: Wanted, candidate: Candidate, candidates: Sequence[Candidate], progress: Progress
+def launch_one(
+    fleet: Fleet,
+    wanted: Wanted,
+    candidate: Candidate,
+    candidates: Sequence[Candidate],
+    progress: Progress,
+    *,
+    resource_name: str,
 ) -> Deployment:
+    """One order, seen through: healthy, or just launched without `wait`. `candidates` is the plan that it is of.
+
+    The caller holds the launch lock of the name. After any error nothing is left, or it is CLEANUP_UNCONFIRMED and says
+    what is; the record has what it has cost, under `resource_name`, if it came so far. Raises ProviderError,
+    NeverHealthy, or another UserError, such as for what someone else has ended.
+    """
     provider = fleet.provider(candidate.offer.provider)
     instead = fallbacks(candidate, candidates, provider, wanted.limits.max_price_usd_per_hour)
-    planned = _planned(fleet, wanted, candidate.offer, Link.DIRECT if wanted.direct else provider.link)
+    planned = _planned(fleet, wanted, resource_name, candidate.offer, Link.DIRECT if wanted.direct else provider.link)
     deployment = replace(planned, price_usd_per_hour=dearest_usd_per_hour(candidate.offer, instead))
     fleet.store.add(deployment)
     with cleaned_up(fleet, deployment, progress) as known:
-        called = call_guard(fleet)
-        _keep_recipe(fleet, wanted, candidate.offer, deployment)
-        prepared = prepare(fleet, wanted.recipe, candidate, provider, progress)
-        await_guard(fleet, called)
-        timed = _timed(fleet, wanted, deployment)
-        request = replace(request_for(fleet, wanted.recipe, timed, candidate, prepared), instead=instead)
+        keep_expected(fleet.store, resource_name, candidate)
+        timed, request = _prepared(fleet, wanted, candidate, deployment, progress)
         progress.stage("start" if candidate.offer.kind is Kind.PROCESS else "order")
         progress.detail(candidate.offer.offer_id)
         known.deployment = _intended(fleet, timed)
-        resource = _created(fleet, known, provider, request)
+        resource = _created(fleet, known, provider, replace(request, instead=instead))
         known.deployment = replace(known.deployment, resource_id=resource.resource_id)
         deployment = _launched(fleet, known.deployment, resource, tied=wanted.wait or wanted.tied)
-    for told in filter(None, (in_words(candidate.offer, instead), _traffic(candidate), _caveat(provider, candidate))):
-        progress.note(told)
+        _tell_terms(candidate, instead, provider, progress)
     if not wanted.wait:
         return deployment
     boot_deadline_s = wanted.limits.boot_deadline_s
     return watch_start(fleet, deployment, progress, tied=wanted.tied, boot_deadline_s=boot_deadline_s)
+
+
+def _prepared(
+    fleet: Fleet, wanted: Wanted, candidate: Candidate, deployment: Deployment, progress: Progress
+) -> tuple[Deployment, LaunchRequest]:
+    """All that this side has to get ready, and from when on its limits count."""
+    check_not_called_off(fleet, wanted.kept_as or wanted.name)
+    called = call_guard(fleet)
+    _keep_recipe(fleet, wanted, candidate.offer, deployment)
+    prepared = prepare(fleet, wanted.recipe, candidate, fleet.provider(deployment.provider), progress)
+    await_guard(fleet, called)
+    timed = _timed(fleet, wanted, deployment)
+    labelled = replace(timed, name=wanted.kept_as or wanted.name)
+    request = request_for(fleet, wanted.recipe, labelled, candidate, prepared)
+    return timed, replace(request, regions=regions_in(wanted.region, candidate.offer))
 
 
 def _keep_recipe(fleet: Fleet, wanted: Wanted, offer: Offer, deployment: Deployment) -> None:
@@ -163,10 +141,10 @@ def _keep_recipe(fleet: Fleet, wanted: Wanted, offer: Offer, deployment: Deploym
     kept.keep(deployment.resource_name, wanted.recipe, terms)
 
 
-def _planned(fleet: Fleet, wanted: Wanted, offer: Offer, link: Link) -> Deployment:
+def _planned(fleet: Fleet, wanted: Wanted, resource_name: str, offer: Offer, link: Link) -> Deployment:
     now, limits = fleet.clock.now(), wanted.limits
     return Deployment(
-        resource_name=resource_name(wanted.name, secrets.token_hex(3)),
+        resource_name=resource_name,
         name=wanted.name,
         recipe=wanted.recipe.name,
         recipe_digest=wanted.recipe.digest(),
@@ -185,6 +163,7 @@ def _planned(fleet: Fleet, wanted: Wanted, offer: Offer, link: Link) -> Deployme
         created_at=now,
         link=link,
         host=offer.host,
+        budget_group=wanted.budget_group,
     )
 
 
@@ -244,19 +223,10 @@ def _launched(fleet: Fleet, deployment: Deployment, resource: Resource, *, tied:
     return advance(fleet, deployment, State.BOOTING, tied=tied)
 
 
-def _check_budget(wanted: Wanted, offer: Offer) -> None:
-    budget_usd, price = wanted.limits.budget_usd, offer.price_usd_per_hour
-    if budget_usd is None or price <= 0:
-        return
-    lasts_s = budget_usd / price * 3600
-    if lasts_s < SHORTEST_BUDGET_S:
-        lasts = format_duration(round(lasts_s))
-        raise UserError(
-            Exit.LIMIT_REACHED,
-            "budget-too-small",
-            f"{format_usd(budget_usd)} lasts {lasts} at {format_usd(price)}/h: not even a start",
-            hint="raise the budget (--budget), or lower the price that you accept (max_price_usd_per_hour)",
-        )
+def _tell_terms(candidate: Candidate, instead: Sequence[Offer], provider: Provider, progress: Progress) -> None:
+    for told in (in_words(candidate.offer, instead), _traffic(candidate), _caveat(provider, candidate)):
+        if told:
+            progress.note(told)
 
 
 def _traffic(candidate: Candidate) -> str:
@@ -282,4 +252,4 @@ def _price(deployment: Deployment, resource: Resource) -> float:
     """What the cloud says that it charges. For what scales to zero, that of one worker: it has none yet."""
     if deployment.kind is Kind.SERVERLESS:
         return deployment.price_usd_per_hour
-    return resource.price_usd_per_hour
+    return resource.full_price

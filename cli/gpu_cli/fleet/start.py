@@ -18,6 +18,7 @@ from gpu_cli.fleet.health import NotHealthy, Start, wait_until_healthy
 from gpu_cli.fleet.hosts import avoid_host_of
 from gpu_cli.fleet.interrupt import shielded
 from gpu_cli.fleet.link import await_forwarder
+from gpu_cli.fleet.policy import failure_of
 from gpu_cli.fleet.store import StateMoved, StoreCorrupt
 from gpu_cli.fleet.teardown import destroy, tear_down
 from gpu_cli.fleet.visible import visible_at
@@ -38,11 +39,8 @@ def watch_start(
 
     Raises HostFailed, CommandCrashed or InvalidRequest, torn down as well, when it is for the caller to say what next.
     """
-    try:
-        with cleaned_up(fleet, deployment, progress):
-            return _until_ready(fleet, deployment, progress, tied=tied, boot_deadline_s=boot_deadline_s)
-    except NotHealthy as error:
-        raise error.as_user_error(f"log: {log_path(fleet, deployment)}") from error
+    with cleaned_up(fleet, deployment, progress):
+        return _until_ready(fleet, deployment, progress, tied=tied, boot_deadline_s=boot_deadline_s)
 
 
 def log_path(fleet: Fleet, deployment: Deployment) -> Path:
@@ -70,12 +68,16 @@ def _until_ready(
             check_still_wanted=lambda: still_wanted(fleet, name),
             visible_at=visible_at(fleet, provider, deployment),
             engine_runs=lambda: _loading(fleet, name),
+            on_rate=lambda usd_per_hour: fleet.store.meter(name, usd_per_hour, at=fleet.clock.now()),
             on_request=deployment.kind is Kind.SERVERLESS,
         )
         try:
             client = wait_until_healthy(start)
         except (NotHealthy, ProviderError) as error:
             _keep_log(fleet, provider, deployment)
+            still_wanted(fleet, name)  # what someone has ended is no failure of its host
+            if isinstance(error, NotHealthy):
+                raise error.for_the_user(f"log: {log_path(fleet, deployment)}") from error
             if isinstance(error, HostFailed | CommandCrashed):
                 avoid_host_of(fleet, deployment, error.message)
             raise
@@ -136,15 +138,23 @@ def cleaned_up(fleet: Fleet, deployment: Deployment, progress: Progress) -> Iter
         yield known
     except BaseException as error:
         with shielded():
+            _record_failure(fleet, known.deployment, error)
             _clean_up(fleet, known.deployment, _why(error), progress)
         raise
+
+
+def _record_failure(fleet: Fleet, known: Deployment, error: BaseException) -> None:
+    """For those who learn from it. What cannot be written must not keep us from what comes next."""
+    if failure := failure_of(error):
+        with contextlib.suppress(UserError, StoreCorrupt):
+            fleet.store.update(known.resource_name, failure=failure.word)
 
 
 def _clean_up(fleet: Fleet, known: Deployment, why: str, progress: Progress) -> None:
     recorded = _as_recorded(fleet, known)
     if recorded.is_live:
         with contextlib.suppress(OSError):  # nobody may be reading any more
-            progress.note(f"ending {recorded.name}: {why}")
+            progress.note(f"ending {recorded.name}: {recorded.reason or why}")
         tear_down(fleet, recorded, why)
     elif known.state is State.LAUNCHING:  # others wrote it off while its create was still under way
         destroy(fleet, known)
@@ -159,8 +169,6 @@ def _as_recorded(fleet: Fleet, known: Deployment) -> Deployment:
 
 
 def _why(error: BaseException) -> str:
-    if isinstance(error, NotHealthy):
-        return f"{error.diagnosis.code}: {error.diagnosis.message}"
     if isinstance(error, UserError):
         return f"{error.code}: {error.message}"
     if isinstance(error, ProviderError):

@@ -2,36 +2,40 @@
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
+from gpu_cli.fleet.called_off import begin_launch
 from gpu_cli.fleet.deployment import STARTING, Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import ensure_guard
-from gpu_cli.fleet.launch import Wanted, launch
+from gpu_cli.fleet.launch import Wanted
 from gpu_cli.fleet.link import await_forwarder
-from gpu_cli.fleet.planning import launchable_plan
+from gpu_cli.fleet.policy import Attempt
 from gpu_cli.fleet.reconcile import look, why_end
+from gpu_cli.fleet.rounds import launch_in_rounds
 from gpu_cli.fleet.spot import spot_recipes
 from gpu_cli.fleet.start import watch_start
 from gpu_cli.fleet.teardown import tear_down
 from gpu_cli.locks import Lock
 from gpu_cli.ui.progress import Progress
+from gpu_providers.errors import CommandCrashed, HostFailed, InvalidRequest
 
 WAIT_S = 0.3
 OTHERS_DEADLINE_S = 4 * 3600.0
 """Another process's launch is waited for; it has deadlines of its own, and this is beyond them."""
 
 
-def bring_up(fleet: Fleet, wanted: Wanted, lock: Lock, *, provider: str | None, progress: Progress) -> Deployment:
+def bring_up(
+    fleet: Fleet, wanted: Wanted, lock: Lock, *, provider: str | None, progress: Progress, tried: list[Attempt]
+) -> Deployment:
     """A deployment of this name and recipe: the running one, or a new one. `lock` is the name's launch lock.
 
     When it comes back with `lock` acquired, the caller releases it. Of two calls at once, one launches and the other
-    waits for it. Raises UserError.
+    waits for it. `tried` gets all that is ordered on the way, also when it ends in an error. Raises UserError.
     """
     running = _wait_for_others(fleet, wanted, lock, progress) or _resume(fleet, wanted, progress)
     if running is not None:
         return await_forwarder(fleet, running) if running.state is State.READY else running
     try:
-        plan = launchable_plan(fleet, wanted.recipe, wanted.limits, provider=provider, public=wanted.direct)
-        return launch(fleet, wanted, plan.candidates, progress)
+        return launch_in_rounds(fleet, wanted, provider, progress, tried)
     finally:
         spot_recipes(fleet).forget_recipe(wanted.recipe.path)  # that of one in whose place this one comes
 
@@ -50,6 +54,7 @@ def _wait_for_others(fleet: Fleet, wanted: Wanted, lock: Lock, progress: Progres
         if fleet.clock.now() >= give_up_at:
             raise UserError(Exit.LAUNCH_FAILED, "still-launching", f"another gpu is still launching {wanted.name}")
         fleet.clock.sleep(WAIT_S)
+    begin_launch(fleet, wanted.name)
     return None
 
 
@@ -72,9 +77,19 @@ def _resume(fleet: Fleet, wanted: Wanted, progress: Progress) -> Deployment | No
         return None
     ensure_guard(fleet)
     if deployment.state in STARTING and wanted.wait:
+        return _taken_over(fleet, wanted, deployment, progress)
+    return deployment
+
+
+def _taken_over(fleet: Fleet, wanted: Wanted, deployment: Deployment, progress: Progress) -> Deployment | None:
+    """A start that another process began, seen through; None when its machine failed: another one may do."""
+    try:
         boot_deadline_s = wanted.limits.boot_deadline_s
         return watch_start(fleet, deployment, progress, tied=wanted.tied, boot_deadline_s=boot_deadline_s)
-    return deployment
+    except (HostFailed, CommandCrashed):  # it is gone, and its end was told
+        return None
+    except InvalidRequest as error:
+        raise UserError(Exit.BAD_INPUT, "refused", error.message, hint=error.hint) from error
 
 
 def _check_same(running: Deployment, wanted: Wanted) -> None:
