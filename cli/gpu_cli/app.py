@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from gpu_cli import __version__
+from gpu_cli.commands.adopt import adopt
 from gpu_cli.commands.chat import chat
 from gpu_cli.commands.config import config_app
+from gpu_cli.commands.cost import cost
 from gpu_cli.commands.doctor import doctor
 from gpu_cli.commands.down import down
 from gpu_cli.commands.engine import engine_app
@@ -17,6 +19,7 @@ from gpu_cli.commands.fit import fit
 from gpu_cli.commands.gc import gc
 from gpu_cli.commands.gpus import gpus
 from gpu_cli.commands.guard import guard_app
+from gpu_cli.commands.history import history
 from gpu_cli.commands.logs import logs
 from gpu_cli.commands.ls import ls
 from gpu_cli.commands.offers import offers
@@ -43,7 +46,28 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, ls, url, env, logs, ssh, run, chat, wait, fit, plan, offers, gpus, recipes, doctor, gc):
+for command in (
+    up,
+    down,
+    ls,
+    url,
+    env,
+    logs,
+    ssh,
+    run,
+    chat,
+    wait,
+    fit,
+    plan,
+    offers,
+    gpus,
+    recipes,
+    doctor,
+    gc,
+    adopt,
+    history,
+    cost,
+):
     app.command(cls=PlainCommand)(command)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(config_app, name="config")

@@ -1,6 +1,6 @@
 """The one error that commands raise for people and scripts to read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gpu_cli.exits import Exit
 
@@ -9,10 +9,18 @@ class UserError(Exception):
     """Something the user should know: what happened, what to do, and what may still bill.
 
     `code` is a short stable word for scripts (`bad-recipe`); `message` and `hint` are one line each and hold no secret.
+    `document` is what else scripts are told: keys beside `error` of what is printed with `--json`.
     """
 
     def __init__(
-        self, exit_status: Exit, code: str, message: str, *, hint: str = "", still_billing: Sequence[str] = ()
+        self,
+        exit_status: Exit,
+        code: str,
+        message: str,
+        *,
+        hint: str = "",
+        still_billing: Sequence[str] = (),
+        document: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.exit_status = exit_status
@@ -20,3 +28,4 @@ class UserError(Exception):
         self.message = message
         self.hint = hint
         self.still_billing = tuple(still_billing)
+        self.document = document or {}

@@ -1,7 +1,7 @@
 """The files that the program keeps, and trouble with them as something that a user can act on."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,12 +42,9 @@ class PrivateFiles:
         """Remove it, once its deployment is gone."""
         self.path(resource_name).unlink(missing_ok=True)
 
-    def forget_all_but(self, resource_names: Collection[str]) -> None:
-        """Remove those of all others."""
-        if self._folder.is_dir():
-            for file in self._folder.iterdir():
-                if file.name not in resource_names:
-                    file.unlink(missing_ok=True)
+    def resource_names(self) -> set[str]:
+        """Of all deployments of which something is kept."""
+        return {file.stem for file in self._folder.iterdir()} if self._folder.is_dir() else set()
 
     def _write(self, resource_name: str, text: str) -> None:
         """On disk (0600, in a folder of 0700) before it is used anywhere. Raises UserError when it cannot be kept."""

@@ -84,10 +84,10 @@ def test_the_guard_ends_what_has_used_up_its_budget(
 ) -> None:
     document = gpu("up", str(recipe(providers=PRICED)), "--budget", "1.8", "--json").json
     assert [stop["by"] for stop in document["stops"] if stop["kind"] == "budget"] == ["guard"]
-    database("UPDATE deployments SET launched_at = launched_at - 1700")
+    database("UPDATE deployments SET metered_at = metered_at - 1700")
     time.sleep(2.5)
     assert gpu.state_of("tiny") == "ready"
-    database("UPDATE deployments SET launched_at = launched_at - 100")
+    database("UPDATE deployments SET metered_at = metered_at - 100")
     end = ended(gpu)
     assert (end["state"], end["reason"]) == ("gone", "budget")
     assert 1.79 < float(str(end["spent_usd"])) < 1.9

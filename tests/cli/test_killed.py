@@ -45,7 +45,7 @@ def test_a_start_whose_command_and_guard_are_killed_is_left_to_gc_which_asks_fir
     up.signal(signal.SIGKILL)
     up.result()
     looked = gpu("gc", "--dry-run", "--json")
-    assert looked.exit == 0
+    assert looked.exit == 9
     assert [left["why"] for left in looked.json["left"]] == [ABANDONED]
     assert len(gpu.engines()) == 1
     asked = gpu("gc")
@@ -57,7 +57,8 @@ def test_a_start_whose_command_and_guard_are_killed_is_left_to_gc_which_asks_fir
     assert gpu.processes("supervisor.py") == []
     assert gpu.engines() == []
     assert gpu.state_of("tiny") == "failed"
-    assert gpu("gc", "--json").json == {"version": 1, "removed": [], "left": []}
+    nothing = {key: [] for key in ("removed", "adopted", "finished", "left", "unreached")}
+    assert gpu("gc", "--json").json == {"version": 1, **nothing}
 
 
 def test_a_start_whose_command_and_guard_are_killed_is_ended_by_ls(gpu: Gpu, recipe: WriteRecipe) -> None:

@@ -111,7 +111,7 @@ def test_another_machine_ends_it_by_the_name_that_the_cloud_knows(
     gpu: Gpu, cloud: RunPodEmulator, launched: Pod, tmp_path: Path
 ) -> None:
     elsewhere = {"GPU_HOME": str(tmp_path / "elsewhere")}
-    assert gpu("down", "tiny", env=elsewhere).exit == 8
+    assert gpu("down", "small", env=elsewhere).exit == 8
     down = gpu("down", launched.name, "--json", env=elsewhere)
     assert down.exit == 0, down.stderr
     assert [one["name"] for one in down.json["ended"]] == ["tiny"]

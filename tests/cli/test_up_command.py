@@ -39,7 +39,8 @@ def test_the_document_of_up_has_exactly_the_promised_keys_and_the_deployments_ow
     gpu: Gpu, tiny: str
 ) -> None:
     up = gpu("up", tiny, "--json")
-    assert list(up.json) == DEPLOYMENT_KEYS
+    assert list(up.json) == [*DEPLOYMENT_KEYS, "tried"]
+    assert [(one["provider"], one["failure"], one["message"]) for one in up.json["tried"]] == [("local", None, "ready")]
     assert (up.json["name"], up.json["state"], up.json["kind"]) == ("tiny", "ready", "process")
     hands = {(stop["kind"], stop["by"], stop["armed"]) for stop in up.json["stops"]}
     assert hands == {(kind, by, True) for kind in ("idle", "deadline") for by in ("supervisor", "guard")}
@@ -47,7 +48,8 @@ def test_the_document_of_up_has_exactly_the_promised_keys_and_the_deployments_ow
     assert list(listed) == DEPLOYMENT_KEYS[1:]
 
     document = gpu("up", tiny, "--json", "--show-key").json
-    assert sorted(document) == sorted([*DEPLOYMENT_KEYS, "api_key"])
+    assert sorted(document) == sorted([*DEPLOYMENT_KEYS, "tried", "api_key"])
+    assert document["tried"] == [], "it was used as it is"
     models = f"{document['base_url']}/models"
     assert httpx.get(models).status_code == 401
     assert httpx.get(models, headers={"Authorization": f"Bearer {document['api_key']}"}).status_code == 200

@@ -131,7 +131,7 @@ def test_a_wrong_key_is_not_taken_for_gone_and_the_right_one_ends_it_from_any_ma
     assert (down.exit, down.error["still_billing"]) == (9, [launched.label])
     assert living(vast) == [str(launched.id)]
     elsewhere = {"GPU_HOME": str(tmp_path / "elsewhere")}
-    assert gpu("down", "tiny", env=elsewhere).exit == 8
+    assert gpu("down", "small", env=elsewhere).exit == 8
     down = gpu("down", str(launched.label), "--json", env=elsewhere)
     assert down.exit == 0, down.stderr
     assert [one["name"] for one in down.json["ended"]] == ["tiny"]

@@ -31,7 +31,7 @@ def test_when_two_hosts_never_boot_the_third_works_and_the_two_are_ended_and_lef
     vast.misbehave({"do": "never-boots", "times": 2})
     launched = up(gpu, recipe, "--boot-deadline", "1s")
     assert launched.exit == 0, launched.stderr
-    assert launched.stderr.count("its host showed no progress for 1s") == 2
+    assert launched.stderr.count("ending tiny: its host showed no progress for 1s") == 2
     assert machines(vast) == BY_PRICE
     assert living(vast) == [launched.json["resource_id"]]
     first, second, third = made(vast)

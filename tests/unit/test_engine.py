@@ -73,10 +73,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Engines, Engine, Ins
 
 
 @pytest.fixture(scope="module")
-def copying_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def copying_python(made: tuple[Engines, Engine, Installation], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This Python, but that it copies a virtual environment where it should make one: pip into it takes seconds."""
     folder = tmp_path_factory.mktemp("copying")
-    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    shutil.copytree(made[1].root, folder / "venv", symlinks=True, ignore=shutil.ignore_patterns("tinyengine*"))
+    (folder / "venv" / "complete.json").unlink()
     script = folder / "python"
     script.write_text(
         f'#!/bin/sh\n[ "$2" = venv ] && exec cp -a "{folder}/venv/." "$3"\nexec "{sys.executable}" "$@"\n'
@@ -157,6 +158,12 @@ def copied(made: tuple[Engines, Engine, Installation], tmp_path: Path) -> tuple[
     return engines(tmp_path, recipe), tmp_path / "engines" / engine.root.name, recipe
 
 
+@pytest.fixture
+def unused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a look at each process of this machine and all that it has loaded: that takes seconds."""
+    monkeypatch.setattr("psutil.process_iter", lambda: ())
+
+
 def test_a_removed_engine_is_gone_with_its_log(copied: tuple[Engines, Path, Installation]) -> None:
     all_engines, root, _ = copied
     all_engines.remove(TINY.key)
@@ -167,7 +174,7 @@ def test_a_removed_engine_is_gone_with_its_log(copied: tuple[Engines, Path, Inst
 
 @pytest.mark.parametrize("record", ["", "{", "[]", "{}", '{"packages": "others"}'])
 def test_an_engine_whose_record_is_damaged_does_not_count_as_complete(
-    copied: tuple[Engines, Path, Installation], record: str
+    copied: tuple[Engines, Path, Installation], record: str, unused: None
 ) -> None:
     all_engines, root, recipe = copied
     (root / "complete.json").write_text(record)
@@ -175,14 +182,16 @@ def test_an_engine_whose_record_is_damaged_does_not_count_as_complete(
     assert would_install(root, recipe)
 
 
-def test_an_engine_whose_python_was_uninstalled_is_made_again(copied: tuple[Engines, Path, Installation]) -> None:
+def test_an_engine_whose_python_was_uninstalled_is_made_again(
+    copied: tuple[Engines, Path, Installation], unused: None
+) -> None:
     all_engines, root, recipe = copied
     (root / "bin" / "python").unlink()
     assert not all_engines.installed()[0].complete
     assert would_install(root, recipe)
 
 
-def test_an_engine_of_other_packages_is_made_again(copied: tuple[Engines, Path, Installation]) -> None:
+def test_an_engine_of_other_packages_is_made_again(copied: tuple[Engines, Path, Installation], unused: None) -> None:
     _, root, recipe = copied
     assert not would_install(root, recipe)
     assert would_install(root, replace(recipe, pins="others"))

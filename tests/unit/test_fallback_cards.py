@@ -15,7 +15,8 @@ from gpu_cli.config.settings import Limits
 from gpu_cli.fleet.fallback_cards import fallbacks
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import lock_path, version_path
-from gpu_cli.fleet.launch import Wanted, launch
+from gpu_cli.fleet.failover import launch
+from gpu_cli.fleet.launch import Wanted
 from gpu_cli.fleet.stops import worst_case_usd
 from gpu_cli.locks import Lock, released
 from gpu_cli.planner.configurations import Configurations
@@ -140,7 +141,7 @@ def fleet(tmp_path: Path, cloud: Choosing) -> Iterator[Fleet]:
 def launched(fleet: Fleet, max_price: float | None, *offers: Offer) -> tuple[float, float, list[str]]:
     """What an hour of it costs and its whole life at most, as it is on record, and what the user is told."""
     told, limits = Told(), Limits(600.0, 3600.0, 1800.0, 60.0, None, max_price)
-    made = launch(fleet, Wanted(RECIPE, "tiny", limits, wait=False), planned(*offers), told)
+    made = launch(fleet, Wanted(RECIPE, "tiny", limits, wait=False), planned(*offers), told, [])
     recorded = fleet.store.get(made.resource_name)
     return recorded.price_usd_per_hour, worst_case_usd(recorded), told.notes
 

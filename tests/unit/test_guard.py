@@ -6,9 +6,10 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from queue import Queue
-from threading import Event
+from threading import Event, Thread
 
 import pytest
+from driver import wait_until
 from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 
 from gpu_cli import __version__
@@ -16,7 +17,7 @@ from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard import LINGER_S, run
 from gpu_cli.fleet.guard_process import await_guard, guard_lives, lock_path, version_path
-from gpu_cli.fleet.guard_turn import TURN_S
+from gpu_cli.fleet.guard_turn import TURN_S, Guard
 from gpu_cli.fleet.spot import Terms, spot_recipes
 from gpu_cli.locks import Lock, released
 from gpu_cli.recipe.files import parse_recipe
@@ -120,6 +121,12 @@ def test_the_guard_leaves_alone_what_its_launcher_is_making(tmp_path: Path) -> N
     assert (list(cloud.resources), cloud.terminated) == (["gpu-tiny-1"], [])
 
 
+def run_apart(fleet: Fleet, stop: Event) -> None:
+    """In another thread."""
+    with fleet.apart() as apart:
+        run(apart, stop)
+
+
 class Counting(Cloud):
     """How often it was asked for a description."""
 
@@ -194,18 +201,61 @@ def three_of(cloud: Cloud, home: Path) -> Fleet:
 
 
 def test_what_becomes_reachable_gets_its_port_while_the_guard_is_busy_with_others(tmp_path: Path) -> None:
-    ports = []
-
     def then(question: int) -> None:
-        if question == 1:
-            fleet.certificates.create("gpu-late-1", NOW)
-            fleet.store.add(deployment("late", State.LOADING, link=Link.TLS, endpoint="https://127.0.0.1:9"))
-        ports.append(fleet.store.get("gpu-late-1").local_port)
+        if question > 1:
+            return
+        with fleet.apart() as launcher:
+            launcher.certificates.create("gpu-late-1", NOW)
+            launcher.store.add(deployment("late", State.LOADING, link=Link.TLS, endpoint="https://127.0.0.1:9"))
+            wait_until(lambda: launcher.store.get("gpu-late-1").local_port)
 
-    fleet = three_of(Asked(then), tmp_path)
+    cloud = Asked(then)
+    fleet = three_of(cloud, tmp_path)
     with closing(fleet.store):
-        run(fleet, Turns(FakeClock(), 1))
-    assert [bool(port) for port in ports] == [False, True, True]
+        run(fleet, Turns(FakeClock(), 1000))
+        assert fleet.store.get("gpu-late-1").local_port
+    assert cloud.asked >= 3
+
+
+def test_a_cloud_that_hangs_keeps_no_other_clouds_deployments_from_being_ended(tmp_path: Path) -> None:
+    hangs, goes_on = Cloud(), Event()
+    hangs.describe = lambda _: goes_on.wait() and None
+    fleet = three_of(hangs, tmp_path)
+    fleet._loaded["other"] = other = Cloud()
+    fleet.store.add(deployment("other", provider="other", deadline_at=NOW))
+    other.add("gpu-other-1")
+    stop = Event()
+    guard = Thread(target=run_apart, args=(fleet, stop))
+    guard.start()
+    with closing(fleet.store):
+        wait_until(lambda: not other.resources)
+        wait_until(lambda: not fleet.store.get("gpu-other-1").is_live)
+        assert len(fleet.store.live()) == 3
+    stop.set()
+    goes_on.set()
+    guard.join()
+
+
+@pytest.mark.parametrize("slept_s", [7200, -7200], ids=["the machine was suspended", "the clock was set back"])
+def test_a_jump_of_the_clock_delays_no_look(tmp_path: Path, slept_s: float) -> None:
+    """With so many neighbours that each is looked at once in minutes."""
+    clock, cloud = FakeClock(), Counting()
+    fleet = make_fleet(tmp_path, cloud, clock)
+    for number in range(40):
+        name = f"gpu-tiny-{number}"
+        made = deployment(f"tiny{number}", State.BOOTING, resource_name=name, resource_id=f"id-{name}")
+        fleet.store.add(replace(made, deadline_at=NOW + 9e5, start_deadline_at=NOW + (5000 if number == 39 else 9e5)))
+        cloud.add(name)
+    with closing(fleet.store), closing(Guard(fleet, Event())) as guard:
+        for _ in range(6):
+            guard.turn()
+        assert cloud.asked == 40
+        clock.time += slept_s
+        guard.turn()
+        assert cloud.asked > 40
+        if slept_s > 0:
+            wait_until(lambda: "gpu-tiny-39" not in cloud.resources)
+        guard.make_room()
 
 
 def test_a_guard_that_is_told_to_go_looks_at_nothing_more(tmp_path: Path) -> None:
@@ -265,4 +315,5 @@ def test_what_was_taken_back_is_launched_again_even_if_who_ended_it_did_not_see_
     spot_recipes(fleet).keep("gpu-tiny-1", recipe, Terms(None, 60.0))
     with closing(fleet.store):
         run(fleet, Turns(clock, 1000))
+        wait_until(lambda: started)
     assert len(started) == 1

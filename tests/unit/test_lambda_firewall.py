@@ -9,7 +9,7 @@ from lambda_account import client_at
 from scripted_server import RESET, ScriptedServer, said
 
 from gpu_providers.errors import InvalidRequest, ProviderUnavailable
-from gpu_providers.lambda_cloud.firewall import make_ruleset, open_to, sweep
+from gpu_providers.lambda_cloud.firewall import close, left_over, make_ruleset, open_to, sweep
 
 ID = "c4d291f47f9d436fa39f58493ce3b50d"
 MADE = said({"data": {"id": ID, "name": "gpu-a"}})
@@ -86,12 +86,26 @@ def test_only_what_gone_machines_of_ours_have_left_is_swept_up(tmp_path: Path) -
         ruleset("left-too"),
     ]
     deleted = said({"data": {}})
-    with ScriptedServer(said({"data": found}), deleted, deleted) as server:
+    with ScriptedServer(said({"data": found}), said({"data": found}), deleted, deleted) as server:
+        assert left_over(client_at(server.url, tmp_path)) == {"gpu-a"}
+        server.asked.clear()
         sweep(client_at(server.url, tmp_path))
     assert [f"{one.method} {one.path}" for one in server.asked] == [
         "GET /firewall-rulesets",
         "DELETE /firewall-rulesets/left",
         "DELETE /firewall-rulesets/left-too",
+    ]
+
+
+def test_what_a_machine_has_left_that_was_launched_elsewhere_goes_with_it_and_nothing_else(tmp_path: Path) -> None:
+    just_now = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+    found = [ruleset("its", created=just_now), ruleset("used", instance_ids=["0920582c"]), ruleset("b", name="gpu-b")]
+    with ScriptedServer(said({"data": found}), said({"data": {}})) as server:
+        close(client_at(server.url, tmp_path), "gpu-a")
+        close(client_at(server.url, tmp_path), "web")
+    assert [f"{one.method} {one.path}" for one in server.asked] == [
+        "GET /firewall-rulesets",
+        "DELETE /firewall-rulesets/its",
     ]
 
 

@@ -310,6 +310,16 @@ def test_forgetting_never_fails(code: str, offer: Offer, tmp_path: Path) -> None
     assert nothing_is_kept(provider)
 
 
+def test_what_is_kept_of_a_machine_is_told_until_it_is_forgotten(
+    cloud: LambdaEmulator, provider: LambdaProvider, offer: Offer
+) -> None:
+    assert provider.kept() == set()
+    provider.launch(request_of(offer))
+    assert provider.kept() == {NAME}
+    provider.forget(NAME)
+    assert provider.kept() == set()
+
+
 def test_forgetting_asks_nobody_where_there_is_no_firewall(
     cloud: LambdaEmulator, provider: LambdaProvider, offer: Offer, tmp_path: Path
 ) -> None:

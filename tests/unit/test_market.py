@@ -15,9 +15,11 @@ from gpu_cli.config.settings import Limits, Settings, resolve_limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.launch import Wanted
 from gpu_cli.fleet.market import Answer, Market, ask, ask_or_look_up
 from gpu_cli.fleet.market_file import read_market, write_market
-from gpu_cli.fleet.planning import launchable_plan, nothing_fits
+from gpu_cli.fleet.planning import launchable_plan as plan_to_launch
+from gpu_cli.fleet.planning import nothing_fits
 from gpu_cli.fleet.recipe_model import RecipeModel, configurations_of
 from gpu_cli.fleet.store import Store
 from gpu_cli.paths import Paths
@@ -46,6 +48,12 @@ def model(text: str = "") -> RecipeModel:
     """Of a model whose facts are built in: nothing is asked for them."""
     said = f"model: Qwen/Qwen3-8B\n{text}"
     return RecipeModel(parse_recipe(said, Path("/r.yaml"), shown="r.yaml"), Paths(*[Path("/nowhere")] * 3), {})
+
+
+def launchable_plan(
+    fleet: Fleet, recipe: Recipe, limits: Limits, *, provider: str | None, public: bool = False
+) -> Plan:
+    return plan_to_launch(fleet, Wanted(recipe, "one", limits, direct=public), provider=provider)
 
 
 @pytest.fixture
@@ -111,6 +119,7 @@ def test_the_recipe_decides_what_each_cloud_is_asked_for(fleet: Fleet) -> None:
     local, runpod = fleet._loaded["local"], fleet._loaded["runpod"]
     assert isinstance(local, Seller)
     assert isinstance(runpod, Seller)
+    runpod.name = "runpod"
     ask(fleet, model("providers: {runpod: {cloud: any}}\ncache: {runpod: weights}\nkind: pod\n"), LIMITS, only=None)
     (search,) = runpod.searches
     assert (search.options, search.kind, search.volume) == ({"cloud": "any"}, Kind.POD, "weights")

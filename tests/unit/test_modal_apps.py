@@ -15,7 +15,7 @@ from scripted_workspace import (
 )
 
 from gpu_providers.base import Resource, ResourceState
-from gpu_providers.errors import AuthError, NotFound, ProviderError, ProviderUnavailable
+from gpu_providers.errors import Incomplete, AuthError, NotFound, ProviderError, ProviderUnavailable
 
 H100_USD, L40S_USD = 4.3952, 4.3952 - 3.95 + 1.95
 """An hour of the container that was ordered, and of the same one with its second choice of cards."""
@@ -221,11 +221,13 @@ def test_of_two_of_a_name_the_newer_one_is_found() -> None:
     assert found.resource_id == newer.id
 
 
-def test_an_app_that_modal_does_not_tell_about_does_not_hide_the_others() -> None:
+def test_an_app_that_modal_does_not_tell_about_does_not_hide_the_others_nor_count_as_gone() -> None:
     apps = [ScriptedApp("gpu-one-1", 1), ScriptedApp("gpu-two-2", 2)]
     workspace = ScriptedWorkspace(*apps)
     workspace.refused_for["AppGetTags", apps[0].id] = Status.PERMISSION_DENIED
-    assert listed(workspace) == ["gpu-two-2"]
+    with workspace.asked() as asked, pytest.raises(Incomplete) as raised:
+        asked.all()
+    assert [one.name for one in raised.value.known] == ["gpu-two-2"]
 
 
 def test_where_modal_tells_about_no_app_nothing_is_concluded() -> None:

@@ -117,9 +117,12 @@ def test_what_could_not_be_deleted_at_modal_is_deleted_with_the_next_one(
 ) -> None:
     tokens.create(client, NAME)
     tokens.forget(None, NAME)
+    assert tokens.names() == {NAME}
     tokens.create(client, "gpu-other-0a1b2c")
+    assert tokens.names() == {NAME, "gpu-other-0a1b2c"}
     tokens.forget(client, "gpu-other-0a1b2c")
     assert names(cloud) == []
+    assert tokens.names() == set()
     assert [*tokens.folder.iterdir()] == []
 
 

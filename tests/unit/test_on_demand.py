@@ -115,7 +115,7 @@ def test_neither_does_the_doctor_nor_a_second_up_nor_the_guard(
         check_all(fleet)
         wanted = Wanted(recipe, "tiny", resolve_limits(Settings({}, ()), recipe, {}))
         with released(fleet.launch_lock("tiny")) as lock:
-            assert bring_up(fleet, wanted, lock, provider=None, progress=Silent()).state is State.READY
+            assert bring_up(fleet, wanted, lock, provider=None, progress=Silent(), tried=[]).state is State.READY
         with closing(Guard(fleet, Event())) as guard:
             for _ in range(3):
                 time.sleep(cloud.poll_interval_s)

@@ -8,7 +8,8 @@ from fleets import NOW, Cloud, FakeClock, Shy, deployment, make_fleet
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.hosts import AVOIDED_S
-from gpu_cli.fleet.reconcile import ABANDONED, BROKEN, look, settle, why_end, why_not_booting
+from gpu_cli.fleet.reconcile import ABANDONED, BROKEN, look, why_end, why_not_booting
+from gpu_cli.fleet.settle import settle
 from gpu_cli.fleet.spot import Terms, spot_recipes
 from gpu_cli.fleet.stops import GUARD_GRACE_S
 from gpu_cli.recipe.files import parse_recipe
@@ -154,7 +155,7 @@ def test_settling_beside_a_guard_leaves_the_ending_to_it(fleet: Fleet, cloud: Cl
     clock.time = NOW + 3600
     guard = fleet.launch_lock("guard")
     assert guard.try_acquire()
-    assert [one.state for one, _ in settle(fleet)] == [State.READY]
+    assert [one.deployment.state for one in settle(fleet)] == [State.READY]
     guard.release()
 
 

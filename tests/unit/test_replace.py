@@ -1,7 +1,8 @@
 """What happens when a cloud takes a spot deployment back."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import guard_log_path
 from gpu_cli.fleet.reconcile import look
-from gpu_cli.fleet.replace import MOST_REPLACEMENTS, call_off, replace_lost
+from gpu_cli.fleet.replace import MOST_REPLACEMENTS, call_off, replace_all_lost, replace_lost
 from gpu_cli.fleet.spot import TAKEN_BACK, Terms, spot_recipes
 from gpu_cli.fleet.teardown import end_on_request, tear_down
 from gpu_cli.recipe.files import parse_recipe
@@ -79,7 +80,7 @@ def kept(fleet: Fleet) -> list[Path]:
 def test_what_was_taken_back_is_launched_again_with_what_is_left_of_its_limits(
     fleet: Fleet, lose: Callable[..., Deployment], started: list[list[str]]
 ) -> None:
-    said = replace_lost(fleet, lose(budget_usd=1.0))
+    said = replace_lost(fleet, lose(budget_usd=1.0, budget_group="ci"))
     (command,) = started
     assert command[:4] == ["-m", "gpu_cli", "up", str(fleet.paths.state / "recipes" / "gpu-tiny-1.yaml")]
     assert dict(zip(command[4::2], command[5::2], strict=True)) == {
@@ -91,6 +92,7 @@ def test_what_was_taken_back_is_launched_again_with_what_is_left_of_its_limits(
         "--max-price": "3.500000",
         "--start-deadline": "30m",
         "--boot-deadline": "20m",
+        "--budget-group": "ci",
     }
     assert said == "tiny is being replaced (1 of at most 3)"
     assert kept(fleet), "the launch has to read it"
@@ -207,9 +209,52 @@ def test_the_launch_is_a_command_that_works(
     assert kept(fleet) == []
 
 
-def test_what_a_launch_that_never_came_has_left_is_cleared_away(fleet: Fleet, lose: Callable[..., Deployment]) -> None:
+def test_what_ended_otherwise_has_left_is_cleared_away_and_what_is_to_be_replaced_is_not(
+    fleet: Fleet, lose: Callable[..., Deployment]
+) -> None:
     lose()
-    fleet.store.add(replace(deployment("other"), resource_name="gpu-other-1"))
-    spot_recipes(fleet).keep("gpu-other-1", parse_recipe(REPLACE, Path("/r.yaml"), shown="r.yaml"), TERMS)
+    for name, state in (("other", State.READY), ("gone", State.GONE)):
+        fleet.store.add(replace(deployment(name, state), ended_at=NOW if state is State.GONE else None))
+        spot_recipes(fleet).keep(f"gpu-{name}-1", parse_recipe(REPLACE, Path("/r.yaml"), shown="r.yaml"), TERMS)
     forget_keys(fleet)
-    assert {path.stem for path in kept(fleet)} == {"gpu-other-1"}
+    assert {path.stem for path in kept(fleet)} == {"gpu-tiny-1", "gpu-other-1"}
+
+
+def test_what_a_killed_guard_did_not_come_to_replace_is_replaced_by_whoever_looks_next(
+    fleet: Fleet, lose: Callable[..., Deployment], started: list[list[str]]
+) -> None:
+    """It was on record as gone, and nothing had been started."""
+    lose()
+    assert replace_all_lost(fleet) == ["tiny is being replaced (1 of at most 3)"]
+    assert len(started) == 1
+
+
+def test_what_lives_or_has_ended_otherwise_is_not_replaced_by_whoever_looks(
+    fleet: Fleet, lose: Callable[..., Deployment], started: list[list[str]]
+) -> None:
+    recipe = parse_recipe(REPLACE, Path("/r.yaml"), shown="r.yaml")
+    fleet.store.add(deployment("living"))
+    for name in ("gpu-living-1", "gpu-unknown-1"):
+        spot_recipes(fleet).keep(name, recipe, TERMS)
+    assert (replace_all_lost(fleet), started) == ([], [])
+
+
+def test_as_long_as_one_is_being_launched_in_its_place_nobody_launches_another(
+    fleet: Fleet, lose: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even when whoever started that launch is gone; and when the launch was killed, the next one is made."""
+    launches: list[subprocess.Popen[bytes]] = []
+
+    def start(_: object, pass_fds: Sequence[int], **__: object) -> None:
+        launches.append(run([sys.executable, "-c", "input()"], pass_fds=pass_fds, stdin=subprocess.PIPE))
+
+    run = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", start)
+    lost = lose()
+    said = [bool(replace_lost(fleet, lost)), bool(replace_lost(fleet, lost)), bool(replace_all_lost(fleet))]
+    assert said == [True, False, False]
+    launches[0].kill()
+    launches[0].communicate()
+    assert replace_lost(fleet, lost)
+    launches[1].communicate()
+    assert len(launches) == 2

@@ -12,6 +12,7 @@ from runpod_account import offer_of, pod_request, provider_at
 
 from gpu_providers.base import Boot
 from gpu_providers.errors import CommandCrashed, HostFailed, InvalidRequest, NotFound, ProviderError
+from gpu_providers.runpod import pod_answers
 from gpu_providers.runpod.boot import FRESH_S, boot, is_fresh, starts
 from gpu_providers.runpod.provider import RunPodProvider
 
@@ -177,7 +178,9 @@ def test_a_host_that_never_boots_says_nothing_and_is_not_called_running(
     provider: RunPodProvider, cloud: RunPodEmulator
 ) -> None:
     look = next(looks(provider, cloud, {"do": "never-boots"}))
-    assert look == Boot(running=False, detail="waiting for the host (RUNNING, but its container has not started)")
+    assert not look.running
+    assert look.detail == "waiting for the host (RUNNING, but its container has not started)"
+    assert look.price_usd_per_hour, "it bills from its order on"
 
 
 @pytest.mark.parametrize(
@@ -206,3 +209,8 @@ def test_a_pod_that_is_gone_does_not_boot(provider: RunPodProvider) -> None:
     provider.terminate(pod_id)
     with pytest.raises(NotFound):
         provider.boot(pod_id)
+
+
+@pytest.mark.parametrize(("status", "usd_per_hour"), [("RUNNING", 0.72), ("EXITED", 0.0), ("NEWER", 0.72)])
+def test_a_pod_that_is_stopped_bills_nothing_whatever_its_cost_still_says(status: str, usd_per_hour: float) -> None:
+    assert pod_answers.usd_per_hour({"id": "pod1", "status": status, "cost": 0.72}) == usd_per_hour

@@ -117,6 +117,12 @@ def test_secrets_travel_as_environment_and_in_no_argument(provider: RunPodProvid
     assert "sk-of-the-engine" not in json.dumps({**body, "env": {}})
 
 
+def test_what_its_command_was_launched_with_can_be_read_back(provider: RunPodProvider) -> None:
+    environment = provider.environment(launched(provider).resource_id)
+    assert environment["VLLM_API_KEY"].reveal() == "sk-of-the-engine"
+    assert "sk-of-the-engine" not in repr(environment)
+
+
 def test_regions_of_the_recipe_are_enforced(provider: RunPodProvider, cloud: RunPodEmulator) -> None:
     launched(provider, options={"regions": ["EU-RO-1"]})
     assert creates(cloud)[-1]["dataCenterIds"] == ["EU-RO-1"]

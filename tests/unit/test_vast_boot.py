@@ -313,3 +313,29 @@ def test_a_disk_that_was_cut_is_a_failed_host(status: str) -> None:
         boot(instance(actual_status=status, disk_space=95.0), NOW)
     assert boot(instance(disk_space=99.8), NOW).running
     assert boot(instance(disk_space=None), NOW).running
+
+
+# What it costs
+
+
+@pytest.mark.parametrize(
+    ("status", "usd_per_hour"),
+    [("running", 1.61), ("frozen", 1.61), ("loading", 0.11), (None, 0.11), ("exited", 0.11), ("offline", 0.0)],
+)
+def test_gpus_bill_only_while_it_runs_and_the_disk_while_its_host_is_online(
+    status: str | None, usd_per_hour: float
+) -> None:
+    told = instance(actual_status=status, dph_base=1.5, storage_total_cost=0.11)
+    found = resource(told, NOW)
+    assert (found.price_usd_per_hour, found.full_price) == (usd_per_hour, 1.61)
+    del told["storage_total_cost"]
+    assert resource(told, NOW).price_usd_per_hour == pytest.approx(usd_per_hour)
+
+
+@pytest.mark.parametrize(("status", "usd_per_hour"), [("running", 1.61), ("loading", 0.11)])
+def test_a_look_at_a_start_tells_what_it_bills(status: str, usd_per_hour: float) -> None:
+    assert boot(instance(actual_status=status, storage_total_cost=0.11), NOW).price_usd_per_hour == usd_per_hour
+
+
+def test_where_vast_does_not_tell_the_parts_all_of_it_counts() -> None:
+    assert resource(instance(actual_status="loading"), NOW).price_usd_per_hour == 1.61

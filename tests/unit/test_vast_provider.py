@@ -25,6 +25,7 @@ from gpu_providers.errors import (
     NotFound,
     ProviderError,
 )
+from gpu_providers.vast.instance_answers import environment_of
 from gpu_providers.vast.packing import unpack, unpack_labels
 from gpu_providers.vast.provider import VastProvider
 
@@ -97,6 +98,17 @@ def test_environment_secrets_and_command_travel_in_the_parcel_and_labels_beside_
     assert command == ["python3", "-c", "print('hello world')"]
     assert unpack_labels(body["env"]).items() >= {"recipe": "llama", "deadline_at": "1800000000.5"}.items()
     assert "sk-of-the-engine" not in json.dumps(body)
+
+
+def test_what_its_command_was_launched_with_can_be_read_back(vast: VastProvider, offer: Offer) -> None:
+    environment = vast.environment(vast.launch(request_of(offer)).resource_id)
+    assert environment["VLLM_API_KEY"].reveal() == "sk-of-the-engine"
+    assert "sk-of-the-engine" not in repr(environment)
+
+
+@pytest.mark.parametrize("extra_env", [None, [], [["GPU_BOX_000", "bm90IG91cnM="]], [["GPU_BOX_000", "?"]]])
+def test_an_environment_that_is_not_ours_or_damaged_tells_nothing(extra_env: object) -> None:
+    assert environment_of({"extra_env": extra_env}) == {}
 
 
 def test_only_an_interruptible_offer_sends_a_price_and_that_is_the_bid(cloud: VastEmulator, vast: VastProvider) -> None:

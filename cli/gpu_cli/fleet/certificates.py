@@ -16,6 +16,8 @@ VALID_BEFORE = timedelta(days=1)
 VALID_AFTER = timedelta(days=30)
 """Beyond the time given: an end that is late must not be an endpoint that is lost."""
 
+_END = "-----END CERTIFICATE-----"
+
 
 class Certificates(PrivateFiles):
     """Certificates by resource name, as PEM; the private keys are not among them."""
@@ -28,6 +30,12 @@ class Certificates(PrivateFiles):
         certificate, private_key = _self_signed(resource_name, datetime.fromtimestamp(valid_until, UTC))
         self._write(resource_name, certificate)
         return Secret(certificate + private_key)
+
+    def keep(self, resource_name: str, made: Secret) -> None:
+        """One that was made elsewhere, as it was sent to the node. Raises UserError as `create`."""
+        certificate, end, _ = made.reveal().partition(_END)
+        if end:
+            self._write(resource_name, f"{certificate}{end}\n")
 
 
 def _self_signed(common_name: str, valid_until: datetime) -> tuple[str, str]:

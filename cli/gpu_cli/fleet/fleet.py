@@ -1,7 +1,8 @@
 """The fleet: the store, the keys, the locks and the providers that one run of `gpu` works with."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,12 @@ class Fleet:
     store: Store
     clock: Clock = field(default_factory=Clock)
     _loaded: dict[str, Provider] = field(default_factory=dict, repr=False)
+
+    @contextmanager
+    def apart(self) -> "Iterator[Fleet]":
+        """The same for the block, in another thread: with a connection to the store of its own."""
+        with closing(Store(self.store.path).open()) as store:
+            yield replace(self, store=store)
 
     @property
     def keys(self) -> Keys:

@@ -17,7 +17,8 @@ from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import lock_path, version_path
 from gpu_cli.fleet.guard_service import STAY, service_lock_path
-from gpu_cli.fleet.guard_turn import TURN_S, Guard, logged
+from gpu_cli.fleet.guard_turn import TURN_S, Guard
+from gpu_cli.fleet.lane import logged
 from gpu_cli.fleet.recover import open_fleet
 from gpu_cli.fleet.store import StoreCorrupt
 from gpu_cli.locks import Lock, is_held, released

@@ -2,91 +2,93 @@
 
 It enforces idleness, deadline and budget from this side, ends what a killed command left behind, sees detached starts
 (`gpu up --no-wait`) through, and writes down what ended by itself. The supervisor on the node has the first turn: the
-guard acts when it is `GUARD_GRACE_S` late. It also holds the forwarders of what is not reached directly.
+guard acts when it is `GUARD_GRACE_S` late. It also holds the forwarders of what is not reached directly, and looks for
+what runs without being on record as alive.
 """
 
 import contextlib
-import traceback
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+import math
+import time
+from collections.abc import Mapping, Sequence
 from threading import Event
 
-from gpu_cli.errors import UserError
 from gpu_cli.fleet.away_beats import Heartbeats
-from gpu_cli.fleet.deployment import STARTING, Deployment
-from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable
+from gpu_cli.fleet.budget_groups import end_of
+from gpu_cli.fleet.deployment import STARTING, Deployment, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.forwarding import Forwarding
-from gpu_cli.fleet.keep_warm import KeepWarm
-from gpu_cli.fleet.link import client_for, engine_url
-from gpu_cli.fleet.reconcile import look, why_end, why_not_booting
-from gpu_cli.fleet.recover import open_fleet
-from gpu_cli.fleet.replace import replace_lost
+from gpu_cli.fleet.lane import Lane, logged
+from gpu_cli.fleet.orphans import Sweeps
 from gpu_cli.fleet.stops import GUARD_GRACE_S, ends_at_latest, idle_for_s
-from gpu_cli.fleet.store import StateMoved
-from gpu_cli.fleet.teardown import tear_down
-from gpu_cli.fleet.wake import Knock
-from gpu_cli.locks import is_held
-from gpu_cli.ui.output import print_message
-from gpu_cli.ui.progress import Silent
 from gpu_providers.base import Kind
 from gpu_providers.errors import ProviderError
 
 TURN_S = 2.0
-"""How often it looks at every deployment."""
-WORKERS = 8
+"""How often it sees what is due."""
+FORWARD_EVERY_S = 10.0
+"""How often it stands up forwarders although nothing on record has changed: what kept one from standing may have."""
+LOOKS = 8
+"""At one cloud in one turn, those first that have to be ended first."""
+SELDOM = 3
+"""So much more seldom than others what is ready is looked at: it changes seldom, and when it may have to be ended is
+known. Not what scales to zero: what it costs is known from looks alone.
+"""
+WAIT_S = 0.2
+"""For lanes, before it sees whether something new is to be forwarded to: clients wait for their port."""
 
 
 class Guard:
-    """One turn after the other over everything that lives; slow work goes to threads, one a deployment."""
+    """One turn after the other over everything that lives. What takes time is done in lanes, one for each cloud."""
 
     def __init__(self, fleet: Fleet, stop: Event) -> None:
         self._fleet = fleet
         self._stop = stop
-        self._clients: dict[tuple[str, str], EngineClient] = {}
-        """By resource name and URL, which a restart may move."""
-        self._busy: dict[str, Future[None]] = {}
-        self._due_at: dict[str, float] = {}
-        self._looks: Counter[str] = Counter()
-        self._knocks: dict[str, Knock] = {}
-        """At what is started by requests."""
-        self._keep_warm = KeepWarm(fleet, self._client)
-        self._pool = ThreadPoolExecutor(WORKERS)
+        self._lanes: dict[str, Lane] = {}
+        self._rests: dict[str, tuple[float, float]] = {}
+        """From when until when each is left alone."""
+        self._live: Sequence[Deployment] = ()
+        self._version: object = None
+        self._forward_at = -math.inf
         self._forwarding = Forwarding(fleet)
         self._heartbeats = Heartbeats(fleet)
+        self._sweeps = Sweeps(fleet)
 
     def turn(self) -> bool:
-        """Look at everything once, or at some of it when told to stop. False when nothing lives."""
-        self._forget_done()  # before the record is read: what they have ended is not looked at again
+        """See to everything once, or to some of it when told to stop. False when nothing lives and nothing is to do.
+
+        Looks are waited for, but not for long: a slow cloud takes as long as it takes, and the others have their turns.
+        """
         live = self.forward()
         self._heartbeats.tell(live)
-        self._forget_ended(live)
-        neighbours = Counter(deployment.provider for deployment in live)
-        for deployment in live:
-            if self._stop.is_set():
-                break
-            if deployment.resource_name not in self._busy and self._is_due(deployment, neighbours[deployment.provider]):
-                with logged(deployment.resource_name):
-                    self._attend(deployment)
-                self.forward()  # clouds and engines may take their time, and clients wait for their port
-        return bool(live)
+        self._sweeps.begin_if_due()
+        names, now = {deployment.resource_name for deployment in live}, self._fleet.clock.now()
+        self._rests = {name: rest for name, rest in self._rests.items() if name in names}
+        for provider, theirs in _by_provider(live).items():
+            lane = self._lane(provider)
+            if lane.is_free and (due := [one for one in theirs if self._is_due(lane, one)]):
+                first = sorted(due, key=lambda one: self._may_end_at(one, now))[:LOOKS]
+                self._look_at(lane, first, theirs)
+        self._await_lanes()
+        return bool(live) or any(lane.is_busy for lane in self._lanes.values())
 
     def forward(self) -> Sequence[Deployment]:
         """Forward to all that live and are not reached directly, and to nothing else; what lives, with its ports."""
-        live = self._fleet.store.live()
-        self._forwarding.close_all_but(live)
-        # Ports on record first: a new one might be one of theirs.
-        for deployment in sorted(live, key=lambda one: one.local_port is None):
-            with logged(deployment.resource_name):
-                self._forwarding.stand(deployment)
-        return self._fleet.store.live()
+        version, now = self._fleet.store.version(), self._fleet.clock.now()
+        if version != self._version or now >= self._forward_at:
+            live = self._fleet.store.live()
+            self._forwarding.close_all_but(live)
+            # Ports on record first: a new one might be one of theirs.
+            for deployment in sorted(live, key=lambda one: one.local_port is None):
+                with logged(deployment.resource_name):
+                    self._forwarding.stand(deployment)
+            self._live, self._version = live, version
+            self._forward_at = now + FORWARD_EVERY_S
+        return self._live
 
     def make_room(self) -> None:
         """Let go of the ports, for the next guard, and of what goes through them from here."""
         self._forwarding.stop_listening()
-        self._close_clients_but(())
+        self._close_lanes()
 
     def see_off(self) -> None:
         """Come back when the connections have ended: with their clients, or with their deployments."""
@@ -96,134 +98,58 @@ class Guard:
             self._fleet.clock.sleep(TURN_S)
 
     def close(self) -> None:
-        """Forward to nothing any more."""
+        """Look at nothing and forward to nothing any more."""
+        self._close_lanes()
         self._forwarding.close()
 
-    def _is_due(self, deployment: Deployment, neighbours: int) -> bool:
-        """Whether its cloud may be asked again; a provider that does not load is not asked anything.
+    def _is_due(self, lane: Lane, deployment: Deployment) -> bool:
+        """Whether it may be looked at again; also when the clock has been set back to before the last look."""
+        since, until = self._rests.get(deployment.resource_name, (math.inf, math.inf))
+        return not lane.is_busy_with(deployment) and not since <= self._fleet.clock.now() < until
 
-        Clouds limit the requests of an account: the more there are at one, the more seldom each is looked at, but in
-        time for its deadline.
-        """
-        name, now = deployment.resource_name, self._fleet.clock.now()
-        if now < self._due_at.get(name, 0.0):
-            return False
-        with contextlib.suppress(ProviderError):
-            poll_s = self._fleet.provider(deployment.provider).poll_interval_s
-            self._due_at[name] = max(now + poll_s, min(now + neighbours * poll_s, ends_at_latest(deployment)))
-        return True
-
-    def _attend(self, deployment: Deployment) -> None:
-        """A cloud is asked one thing at a time; of a start that nobody watches also how its host comes on."""
-        detached, resource = self._is_detached_start(deployment), None
-        self._looks[deployment.resource_name] += 1
-        if detached and self._looks[deployment.resource_name] % 2 == 0:
-            reason = why_end(self._fleet, deployment, None) or why_not_booting(self._fleet, deployment, print_message)
-        else:
-            deployment, resource = look(self._fleet, deployment)
-            reason = why_end(self._fleet, deployment, resource) or self._why_idle(deployment)
-        if reason:
-            self._end(deployment, reason)
-        elif not deployment.is_live:
-            _replace(self._fleet, deployment)  # who began to end it may not have seen it gone
-        elif detached:
-            self._see_through(deployment)
-        elif resource:
-            self._keep_warm.attend(deployment, resource)
-
-    def _is_detached_start(self, deployment: Deployment) -> bool:
-        starting = deployment.state in STARTING and not deployment.tied and deployment.resource_id != ""
-        return starting and not is_held(self._fleet.launch_lock_path(deployment.name))
-
-    def _why_idle(self, deployment: Deployment) -> str:
-        """`idle` when a fresh look says that there has been no work for too long. No answer is not idleness."""
-        if idle_for_s(deployment, self._fleet.clock.now()) is None or deployment.active_at is None:
-            return ""
-        try:
-            work = self._client(deployment).work()
-        except (EngineUnreachable, EngineRefused, UserError):  # the last one without its certificate
-            return ""
+    def _look_at(self, lane: Lane, due: Sequence[Deployment], theirs: Sequence[Deployment]) -> None:
         now = self._fleet.clock.now()
-        if work.running or work.waiting or work.done != deployment.work_done:
-            self._fleet.store.update(deployment.resource_name, active_at=now, work_done=work.done)
-            return ""
-        return "idle" if now - deployment.active_at >= deployment.idle_s + GUARD_GRACE_S else ""
+        for deployment in due:
+            with contextlib.suppress(ProviderError):
+                self._rests[deployment.resource_name] = now, self._rests_until(deployment, len(theirs), now)
+        lane.look_at(due, theirs)
 
-    def _end(self, deployment: Deployment, reason: str) -> None:
-        print_message(f"{deployment.resource_name}: ending it: {reason}")
+    def _rests_until(self, deployment: Deployment, neighbours: int, now: float) -> float:
+        """Clouds limit the requests of an account: the more there are at one, the more seldom each is looked at, but in
+        time for its end. Raises ProviderError for a provider that does not load, which is not asked anything.
+        """
+        poll_s = self._fleet.provider(deployment.provider).poll_interval_s
+        steady = deployment.state is State.READY and deployment.kind is not Kind.SERVERLESS
+        wait_s = neighbours * poll_s * (SELDOM if steady else 1)
+        return max(now + poll_s, min(now + wait_s, self._may_end_at(deployment, now)))
 
-        def end(fleet: Fleet) -> None:
-            ended = tear_down(fleet, deployment, reason)
-            _done(ended)
-            _replace(fleet, ended)
+    def _may_end_at(self, deployment: Deployment, now: float) -> float:
+        """When it will have to be ended at the soonest, as far as that is known beforehand."""
+        ends = [ends_at_latest(deployment, end_of(self._fleet.store, deployment, now))]
+        if deployment.state in STARTING:
+            ends.append(deployment.start_deadline_at + GUARD_GRACE_S)
+        if (idle_for := idle_for_s(deployment, now)) is not None:
+            ends.append(now - idle_for + deployment.idle_s + GUARD_GRACE_S)
+        return min(ends)
 
-        self._start(deployment, end)
+    def _lane(self, provider: str) -> Lane:
+        if provider not in self._lanes:
+            self._lanes[provider] = Lane(self._fleet, self._stop)
+        return self._lanes[provider]
 
-    def _see_through(self, deployment: Deployment) -> None:
-        """A detached start: the rest of the way is short once it answers."""
-        from gpu_cli.fleet.start import watch_start  # slow to import, and `gpu up` waits for the guard's start
+    def _close_lanes(self) -> None:
+        while self._lanes:
+            self._lanes.popitem()[1].close()
 
-        if engine_url(deployment) and self._is_healthy(deployment):
-            self._start(deployment, lambda fleet: _done(watch_start(fleet, deployment, Silent(), tied=False)))
-
-    def _is_healthy(self, deployment: Deployment) -> bool:
-        client = self._client(deployment)
-        if deployment.kind is not Kind.SERVERLESS:
-            return client.is_healthy()
-        return self._knocks.setdefault(deployment.resource_name, Knock()).is_answered(client)
-
-    def _start(self, deployment: Deployment, work: Callable[[Fleet], None]) -> None:
-        """In a thread with a store connection of its own."""
-
-        def run() -> None:
-            fleet = open_fleet(self._fleet.paths, self._fleet.environ, self._fleet.clock, print_message)
-            with closing(fleet.store), logged(deployment.resource_name):
-                work(fleet)
-
-        self._busy[deployment.resource_name] = self._pool.submit(run)
-
-    def _client(self, deployment: Deployment) -> EngineClient:
-        known_as = (deployment.resource_name, engine_url(deployment))
-        if known_as not in self._clients:
-            key = self._fleet.key_of(deployment)
-            if key is None:
-                raise EngineUnreachable(f"{deployment.resource_name} has no key on this machine")
-            self._clients[known_as] = client_for(self._fleet, deployment, key)
-        return self._clients[known_as]
-
-    def _forget_done(self) -> None:
-        for name, work in list(self._busy.items()):
-            if work.done():
-                del self._busy[name]
-
-    def _forget_ended(self, live: Sequence[Deployment]) -> None:
-        self._close_clients_but([(one.resource_name, engine_url(one)) for one in live])
-        names = {deployment.resource_name for deployment in live}
-        self._due_at = {name: due_at for name, due_at in self._due_at.items() if name in names}
-        self._looks = Counter({name: looks for name, looks in self._looks.items() if name in names})
-        self._knocks = {name: knock for name, knock in self._knocks.items() if name in names}
-        self._keep_warm.forget_all_but(names)
-
-    def _close_clients_but(self, known: Collection[tuple[str, str]]) -> None:
-        for known_as in set(self._clients) - set(known):
-            self._clients.pop(known_as).__exit__()
+    def _await_lanes(self) -> None:
+        give_up_at = time.monotonic() + TURN_S
+        while (busy := [lane for lane in self._lanes.values() if not lane.is_free]) and time.monotonic() < give_up_at:
+            if not busy[0].wait(WAIT_S):
+                self.forward()
 
 
-@contextmanager
-def logged(name: str) -> Iterator[None]:
-    """Trouble with one deployment must not keep the others from being guarded; the next turn tries again."""
-    try:
-        yield
-    except (UserError, ProviderError, StateMoved, EngineUnreachable) as error:
-        print_message(f"{name}: {error}")
-    except Exception:  # noqa: BLE001 - a guard that dies of a bug guards nothing; the log has the traceback
-        print_message(f"{name}: {traceback.format_exc()}")
-
-
-def _done(deployment: Deployment) -> None:
-    print_message(f"{deployment.resource_name}: {deployment.state} {deployment.reason}")
-
-
-def _replace(fleet: Fleet, ended: Deployment) -> None:
-    if said := replace_lost(fleet, ended):
-        print_message(said)
+def _by_provider(live: Sequence[Deployment]) -> Mapping[str, Sequence[Deployment]]:
+    found: dict[str, list[Deployment]] = {}
+    for deployment in live:
+        found.setdefault(deployment.provider, []).append(deployment)
+    return found

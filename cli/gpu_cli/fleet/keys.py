@@ -15,6 +15,10 @@ class Keys(PrivateFiles):
         self._write(resource_name, key)
         return Secret(key)
 
+    def keep(self, resource_name: str, key: Secret) -> None:
+        """One that was made elsewhere. Raises UserError as `create`."""
+        self._write(resource_name, key.reveal())
+
     def read(self, resource_name: str) -> Secret | None:
         """The key, or None when this machine does not have it."""
         try:

@@ -1,8 +1,8 @@
 """What can be rented: all providers asked at once, and a dated price snapshot for the clouds that cannot be asked."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -10,6 +10,7 @@ from gpu_cli.config.settings import Limits
 from gpu_cli.did_you_mean import did_you_mean
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
+from gpu_cli.fleet.ask_all import PATIENCE_S, ask_all
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.image import engine_image
 from gpu_cli.fleet.node import disk_gib
@@ -18,7 +19,7 @@ from gpu_cli.planner.offers.break_even import BY_THE_HOUR
 from gpu_cli.planner.offers.filters import cards_named
 from gpu_providers import registry
 from gpu_providers.base import Kind, Offer, Provider, Search
-from gpu_providers.errors import AuthError, InvalidRequest, NoCredentials, ProviderError, ProviderUnavailable
+from gpu_providers.errors import AuthError, InvalidRequest, NoCredentials, ProviderError, RateLimited
 from gpu_providers.price_snapshot import snapshot_offers
 
 SearchOf = Callable[[str], Search]
@@ -39,6 +40,8 @@ class Answer:
     no_credentials: bool = False
     """They are missing or were refused."""
     credentials_refused: bool = False
+    retry_after_s: float = 0.0
+    """How long it wants to be left alone, where it was asked too often."""
     from_snapshot: bool = False
     """The offers are those of the price snapshot: they show what it would cost, and cannot be launched."""
 
@@ -69,6 +72,11 @@ class Market:
         if provider is not None and provider not in self.answers:
             raise _unknown(provider, self.answers)
         return Market({name: answer for name, answer in self.answers.items() if provider in (None, name)})
+
+    @property
+    def retry_after_s(self) -> float:
+        """How long nobody is to be asked again: the longest patience that one of them asks for."""
+        return max((answer.retry_after_s for answer in self.answers.values()), default=0.0)
 
     @property
     def snapshot_providers(self) -> tuple[str, ...]:
@@ -145,29 +153,30 @@ def _installed(only: str | None) -> Sequence[str]:
 
 
 def _ask_all(fleet: Fleet, search_of: SearchOf, names: Sequence[str], *, compare: bool = False) -> Mapping[str, Answer]:
-    if not names:
-        return {}
-    with ThreadPoolExecutor(max_workers=len(names)) as pool:
-        answers = pool.map(lambda name: _ask_one(fleet, name, search_of(name), compare=compare), names)
-        return dict(zip(names, answers, strict=True))
+    """Raises UserError for options that a provider refuses: another provider would not mend the recipe."""
+    # The only one that is asked keeps nobody waiting who could do with the others' offers.
+    patience_s = PATIENCE_S if len(names) > 1 else math.inf
+    told = ask_all(fleet, names, lambda one: _offers_of(one, search_of(one.name), compare=compare), patience_s)
+    return {name: _answer(name, outcome) for name, outcome in told.items()}
 
 
-def _ask_one(fleet: Fleet, name: str, search: Search, *, compare: bool) -> Answer:
-    """Raises UserError for options that the provider refuses: another provider would not mend the recipe."""
+def _offers_of(provider: Provider, search: Search, *, compare: bool) -> Answer:
     began = time.monotonic()
     try:
-        provider = fleet.provider(name)
         offers = tuple(provider.offers(search))
         why = "" if offers else provider.why_no_offers(search)
         beside = _rivals(provider, search) if compare else ()
         return Answer((*offers, *beside), time.monotonic() - began, why)
-    except InvalidRequest as error:
-        raise UserError(Exit.BAD_INPUT, "bad-recipe", f"providers: {name}: {error.message}", hint=error.hint) from error
+    except InvalidRequest:
+        raise
     except ProviderError as error:
         return _failed(error, time.monotonic() - began)
-    except Exception as error:  # noqa: BLE001 - one bad plug-in must not keep the others from being asked
-        text = f"{name} failed when asked for offers: {type(error).__name__}: {error}"
-        return _failed(ProviderUnavailable(text), time.monotonic() - began)
+
+
+def _answer(name: str, outcome: Answer | ProviderError) -> Answer:
+    if isinstance(outcome, InvalidRequest):
+        raise UserError(Exit.BAD_INPUT, "bad-recipe", f"providers: {name}: {outcome.message}", hint=outcome.hint)
+    return _failed(outcome, 0.0) if isinstance(outcome, ProviderError) else outcome
 
 
 def _rivals(provider: Provider, search: Search) -> Sequence[Offer]:
@@ -194,6 +203,7 @@ def _failed(error: ProviderError, seconds: float) -> Answer:
         failed=True,
         no_credentials=no_credentials,
         credentials_refused=no_credentials and not isinstance(error, NoCredentials),
+        retry_after_s=error.retry_after_s if isinstance(error, RateLimited) else 0.0,
     )
 
 

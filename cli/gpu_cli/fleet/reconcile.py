@@ -1,18 +1,17 @@
-"""Bringing the store in line with the truth, which is what the clouds say, and ending what has to end."""
+"""Bringing the store in line with the truth, which is what the clouds say, one deployment at a time."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
+from gpu_cli.fleet.budget_groups import end_of as group_end_of
 from gpu_cli.fleet.deployment import ABANDONED, BROKEN, ENDED_OUTSIDE, ORDERLY_ENDS, STARTING, Deployment, State
 from gpu_cli.fleet.engine_log import diagnose, last_words
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_process import ensure_guard, guard_lives
 from gpu_cli.fleet.hosts import avoid_host_of
 from gpu_cli.fleet.link import reached_at
-from gpu_cli.fleet.replace import replace_lost
 from gpu_cli.fleet.spot import TAKEN_BACK, is_spot
 from gpu_cli.fleet.stops import GUARD_GRACE_S, overdue
-from gpu_cli.fleet.teardown import finish, recognised, tear_down
+from gpu_cli.fleet.teardown import finish, recognised
 from gpu_cli.fleet.visible import visible_at
 from gpu_cli.locks import is_held
 from gpu_providers.base import Kind, Resource, ResourceState
@@ -22,23 +21,22 @@ _STOPPED = "terminated"
 """The supervisor's reason when it was told to stop: whoever told it knows why."""
 
 
-def settle(fleet: Fleet) -> Sequence[tuple[Deployment, str]]:
-    """All that live, as they are now, each with its cloud's own word for what it does; empty where there is none.
+@dataclass(frozen=True)
+class Seen:
+    """One deployment, as it was just looked at."""
 
-    Without a guard at work, what is overdue is ended here, and a guard is started. Raises UserError CLEANUP_UNCONFIRMED
-    when something does not end.
-    """
-    guarded, details = guard_lives(fleet.paths), dict[str, str]()
-    for deployment in fleet.store.live():
-        deployment, resource = look(fleet, deployment)
-        details[deployment.resource_name] = resource.detail if resource else ""
-        reason = why_end(fleet, deployment, resource)
-        if reason and not guarded:
-            replace_lost(fleet, tear_down(fleet, deployment, reason))
-    live = fleet.store.live()
-    if live and not guarded:
-        ensure_guard(fleet)
-    return [(deployment, details.get(deployment.resource_name, "")) for deployment in live]
+    deployment: Deployment
+    resource: Resource | None = None
+    due: str = ""
+    """Why it has to be ended now."""
+    problem: str = ""
+    """Why its cloud has not said how it is."""
+
+
+def see(fleet: Fleet, deployment: Deployment) -> Seen:
+    """As `look`, with what follows from that."""
+    deployment, resource, problem = _looked(fleet, deployment)
+    return Seen(deployment, resource, why_end(fleet, deployment, resource), problem)
 
 
 def look(fleet: Fleet, deployment: Deployment) -> tuple[Deployment, Resource | None]:
@@ -47,34 +45,43 @@ def look(fleet: Fleet, deployment: Deployment) -> tuple[Deployment, Resource | N
     A start that its launcher watches is left to the launcher, who knows more: only what scales to zero is looked at, to
     know what it costs.
     """
+    deployment, resource, _ = _looked(fleet, deployment)
+    return deployment, resource
+
+
+def _looked(fleet: Fleet, deployment: Deployment) -> tuple[Deployment, Resource | None, str]:
+    """As `look`, and why there is no answer."""
     watched = deployment.state in STARTING and is_held(fleet.launch_lock_path(deployment.name))
     metered = deployment.kind is Kind.SERVERLESS
     if (watched and not metered) or not deployment.resource_id or not deployment.is_live:
-        return deployment, None
+        return deployment, None, ""
     try:
         provider = fleet.provider(deployment.provider)
         recognised(provider, deployment)
         resource = provider.describe(deployment.resource_id)
     except NotFound:
         hidden = watched or fleet.clock.now() < visible_at(fleet, provider, deployment)
-        return deployment if hidden else _ended(fleet, deployment), None
-    except ProviderError:
-        return deployment, None
-    return _learnt(fleet, deployment, resource), None if watched else resource
+        return deployment if hidden else _ended(fleet, deployment), None, ""
+    except ProviderError as error:
+        return deployment, None, error.message
+    return _learnt(fleet, deployment, resource), None if watched else resource, ""
 
 
 def _learnt(fleet: Fleet, deployment: Deployment, resource: Resource) -> Deployment:
-    """With what the cloud has told meanwhile: where it is and serves, what it charges for what runs, and what the
-    workers of an endpoint have cost.
-    """
-    told: dict[str, Any] = {"region": resource.region, "endpoint": reached_at(deployment.link, resource.endpoint)}
-    if resource.state is ResourceState.RUNNING and deployment.kind is not Kind.SERVERLESS:
-        told["price_usd_per_hour"] = resource.price_usd_per_hour or deployment.price_usd_per_hour
-    if news := {name: value for name, value in told.items() if value not in ("", getattr(deployment, name))}:
-        deployment = fleet.store.update(deployment.resource_name, **news)
-    if deployment.kind is not Kind.SERVERLESS:
-        return deployment
-    return fleet.store.meter(deployment.resource_name, resource.price_usd_per_hour, at=fleet.clock.now())
+    """With what the cloud has told meanwhile: what it bills just now, where it is and serves, and what it charges."""
+    is_serverless = deployment.kind is Kind.SERVERLESS
+    if is_serverless or resource.full_price > 0:  # else its cloud does not say
+        usd_per_hour, now = resource.price_usd_per_hour, fleet.clock.now()
+        deployment = fleet.store.meter(deployment.resource_name, usd_per_hour, at=now)
+    tells_price = resource.state is ResourceState.RUNNING or resource.full_price_usd_per_hour is not None
+    told = {
+        "region": resource.region,
+        "endpoint": reached_at(deployment.link, resource.endpoint),
+        "price_usd_per_hour": resource.full_price if tells_price and not is_serverless else 0.0,
+    }
+    if news := {name: value for name, value in told.items() if value and value != getattr(deployment, name)}:
+        return fleet.store.update(deployment.resource_name, **news)
+    return deployment
 
 
 def why_end(fleet: Fleet, deployment: Deployment, resource: Resource | None) -> str:
@@ -84,13 +91,11 @@ def why_end(fleet: Fleet, deployment: Deployment, resource: Resource | None) -> 
         return ""
     if deployment.state in (State.DRAINING, State.TERMINATING):
         return deployment.reason or "interrupted"
-    # The launcher unties it before it lets go of the lock: only a look after that tells a killed one from a done one.
-    abandoned = deployment.tied and not is_held(fleet.launch_lock_path(deployment.name))
-    if abandoned and fleet.store.get(deployment.resource_name).tied:
+    if deployment.tied and not is_held(fleet.launch_lock_path(deployment.name)) and _is_still_so(fleet, deployment):
         return ABANDONED
     if deployment.launched_at is None:
         return ""  # being prepared on this side: it bills nothing, and its limits do not run yet
-    if limit := overdue(deployment, now):
+    if limit := overdue(deployment, now, group_end_of(fleet.store, deployment, now)):
         return limit
     if resource and resource.state is ResourceState.BROKEN:
         return _why_broken(fleet, deployment, resource)
@@ -99,10 +104,18 @@ def why_end(fleet: Fleet, deployment: Deployment, resource: Resource | None) -> 
     return ""
 
 
+def _is_still_so(fleet: Fleet, deployment: Deployment) -> bool:
+    """Whether it is tied under the same name. A launcher unties it, or gives it another name whose lock it has, before
+    it lets go of the lock: only a look after that tells one that was killed from one that is done.
+    """
+    recorded = fleet.store.get(deployment.resource_name)
+    return recorded.tied and recorded.name == deployment.name
+
+
 def why_not_booting(fleet: Fleet, deployment: Deployment, tell: Callable[[str], None]) -> str:
     """Why a start that nobody watches will come to nothing, in the cloud's own words; empty while it may.
 
-    What its user has to know of how it came up is told.
+    What its user has to know of how it came up is told, and what it bills meanwhile is written down.
     """
     try:
         boot = fleet.provider(deployment.provider).boot(deployment.resource_id)
@@ -114,6 +127,8 @@ def why_not_booting(fleet: Fleet, deployment: Deployment, tell: Callable[[str], 
     except ProviderError:
         pass
     else:
+        if boot.price_usd_per_hour is not None:
+            fleet.store.meter(deployment.resource_name, boot.price_usd_per_hour, at=fleet.clock.now())
         if boot.note:
             tell(boot.note)
     return ""

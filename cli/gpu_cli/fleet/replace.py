@@ -3,12 +3,13 @@
 import contextlib
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import guard_log_path
 from gpu_cli.fleet.spot import TAKEN_BACK, Terms, spot_recipes
+from gpu_cli.locks import Lock, released
 from gpu_cli.units import format_duration
 from gpu_providers.base import Link
 from gpu_providers.errors import ProviderError
@@ -20,20 +21,32 @@ MOST_REPLACEMENTS = 3
 def replace_lost(fleet: Fleet, ended: Deployment) -> str:
     """Launch another one, with what is left of its limits, if it was taken back and its recipe wants that.
 
-    To be called with one that is verified gone. The launch is a process of its own, which outlives this one; what comes
-    back is a line about it, empty where there is nothing to say. Raises UserError for a recipe that cannot be read.
+    To be called with one that is verified gone, by whoever sees that: one of them launches. The launch is a process of
+    its own, which outlives this one; what comes back is a line about it, empty where there is nothing to say. Raises
+    UserError for a recipe that cannot be read.
     """
-    kept = spot_recipes(fleet)
-    recipe_path = kept.recipe_path(ended.resource_name)
-    terms = kept.terms_beside(recipe_path)
-    if terms is None or ended.is_live or not ended.reason.startswith(TAKEN_BACK):
+    if ended.is_live or not ended.reason.startswith(TAKEN_BACK):
         return ""
+    with released(Lock(fleet.paths.state / "locks" / "replacing" / f"{ended.resource_name}.lock")) as lock:
+        terms = spot_recipes(fleet).terms_of(ended.resource_name) if lock.try_acquire() else None
+        return _replace(fleet, ended, terms, lock) if terms else ""
+
+
+def replace_all_lost(fleet: Fleet) -> Sequence[str]:
+    """As `replace_lost`, for those whose end was written down by a process that was killed before it came to that."""
+    known = (fleet.store.last_named(name) for name in spot_recipes(fleet).kept())
+    return [said for lost in known if lost and (said := replace_lost(fleet, lost))]
+
+
+def _replace(fleet: Fleet, ended: Deployment, terms: Terms, lock: Lock) -> str:
     from gpu_cli.recipe.files import load_recipe  # slow to import, and few are replaced
 
+    kept = spot_recipes(fleet)
+    recipe_path = kept.recipe_path(ended.resource_name)
     if why_not := _why_not(fleet, ended, terms, load_recipe(recipe_path).when_lost):
         kept.forget(ended.resource_name)
         return f"{ended.name} is not replaced: {why_not}"
-    _start(fleet, [str(recipe_path), *_flags(fleet, ended, terms)])
+    _start(fleet, [str(recipe_path), *_flags(fleet, ended, terms)], lock)
     return f"{ended.name} is being replaced ({terms.replacements + 1} of at most {MOST_REPLACEMENTS})"
 
 
@@ -74,6 +87,7 @@ def _flags(fleet: Fleet, ended: Deployment, terms: Terms) -> list[str]:
         "--max-price": None if terms.max_price_usd_per_hour is None else f"{terms.max_price_usd_per_hour:.6f}",
         "--start-deadline": format_duration(start_deadline_s),
         "--boot-deadline": format_duration(terms.boot_deadline_s),
+        "--budget-group": ended.budget_group,  # also where that is none: the environment may name one
     }
     given = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
     return [*given, "--direct"] if _is_bare(fleet, ended) else given
@@ -98,7 +112,8 @@ def _is_bare(fleet: Fleet, ended: Deployment) -> bool:
         return False
 
 
-def _start(fleet: Fleet, arguments: list[str]) -> None:
+def _start(fleet: Fleet, arguments: list[str], lock: Lock) -> None:
+    """It holds the lock as long as it lives: until then it is being replaced."""
     log = guard_log_path(fleet.paths)
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with log.open("ab") as output:
@@ -110,4 +125,5 @@ def _start(fleet: Fleet, arguments: list[str]) -> None:
             cwd="/",
             env=dict(fleet.environ),
             start_new_session=True,
+            pass_fds=[lock.descriptor],
         )

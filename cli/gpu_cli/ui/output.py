@@ -57,7 +57,7 @@ def show(result: Result, *, as_json: bool) -> None:
     if as_json:
         print_document(result.document)
     elif result.table is not None:
-        _draw(result.table)
+        _draw(result.table, sys.stdout)
     elif result.drawings:
         print("\n\n".join(_drawn(drawing) for drawing in result.drawings))
     elif result.stdout:
@@ -79,6 +79,11 @@ def print_message(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def print_table(table: Table) -> None:
+    """For people, where the answer is something else: on stderr."""
+    _draw(table, sys.stderr)
+
+
 def print_line(text: str, *, end: str = "\n") -> None:
     """A piece of the answer itself, as it comes (logs, a chat)."""
     print(text, end=end, flush=True)
@@ -94,13 +99,14 @@ def show_error(error: UserError, *, as_json: bool) -> None:
     if as_json:
         print_document(
             {
+                **error.document,
                 "error": {
                     "code": error.code,
                     "exit": int(error.exit_status),
                     "message": error.message,
                     "hint": error.hint,
                     "still_billing": list(error.still_billing),
-                }
+                },
             }
         )
 
@@ -143,9 +149,9 @@ def _columns(stream: TextIO) -> int:
         return 0
 
 
-def _draw(table: Table) -> None:
-    if not sys.stdout.isatty():
-        _draw_plain(table)
+def _draw(table: Table, stream: TextIO) -> None:
+    if not stream.isatty():
+        _draw_plain(table, stream)
         return
     from rich.console import Console
     from rich.table import Table as RichTable
@@ -159,14 +165,14 @@ def _draw(table: Table) -> None:
         drawn.add_column(column, overflow="fold", no_wrap=not wraps)
     for row in table.rows:
         drawn.add_row(*(Text(cell) if isinstance(cell, str) else Text.from_ansi(_bar(cell)) for cell in row))
-    Console().print(drawn)
+    Console(file=stream).print(drawn)
 
 
 def _bar(bar: Bar) -> str:
     return bar.text(colour=_is_colourful())
 
 
-def _draw_plain(table: Table) -> None:
+def _draw_plain(table: Table, stream: TextIO) -> None:
     """Aligned columns without wrapping or colour, so that a pipe sees whole values."""
     rows = (
         table.columns,
@@ -174,4 +180,4 @@ def _draw_plain(table: Table) -> None:
     )
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=stream)
