@@ -12,6 +12,7 @@ from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet import metering
 from gpu_cli.fleet.deployment import LIVE, NEXT_STATES, Deployment, State
+from gpu_cli.fleet.ledger import Segment
 from gpu_cli.planner.offers.cloud_terms import billing_step_s
 from gpu_cli.state_files import unwritable
 from gpu_providers.base import Kind, Link
@@ -344,7 +345,7 @@ def _closed(connection: sqlite3.Connection, deployment: Deployment) -> Deploymen
     return closed
 
 
-def _enter(connection: sqlite3.Connection, resource_name: str, passed: metering.Segment) -> None:
+def _enter(connection: sqlite3.Connection, resource_name: str, passed: Segment) -> None:
     """Into the ledger, as one with the stretch before it where the rate was the same; what cost nothing is left out."""
     if passed.usd <= 0:
         return
