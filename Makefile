@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 JOBS ?= 4
 QUESTION ?= What is the capital of France?
 
-.PHONY: up down test lint fast sshd lock bench clean
+.PHONY: up down test lint fast soak sshd lock bench clean
 
 up: $(VENV)/.installed  ## a real vLLM with a small model on this machine, and one question put to it
 	@$(BIN)/gpu up smollm2-135m
@@ -29,6 +29,11 @@ test: lint sshd  ## everything, with the real vLLM in it (its engine is installe
 fast: lint sshd  ## everything but the real vLLM
 	$(BIN)/pytest --cache-clear -n $(JOBS) --dist worksteal -m "not engine" || { $(AGAIN) -m "not engine"; }
 
+soak: lint sshd  ## the proofs that nothing leaks, at length: hours
+	GPU_TEST_ALL_KILLS=1 $(BIN)/pytest -n 2 --timeout 3600 tests/simulation/test_kill_points.py tests/simulation/test_kill_supervisors.py
+	$(BIN)/python tests/simulation/bad_answers_soak.py --cases 100000
+	$(BIN)/python tests/simulation/soak.py --histories 10000
+
 sshd:
 	@PATH="$$PATH:/usr/sbin" command -v sshd >/dev/null || { echo "the tests log in to an SSH server of their own: install OpenSSH's sshd (Debian: openssh-server; it need not run)" >&2; exit 1; }
 
@@ -41,6 +46,8 @@ bench: $(VENV)/.test-installed  ## the figures of the README
 	$(BIN)/python benchmarks/planner_accuracy.py benchmarks/measurements/*_memory.csv benchmarks/measurements/*_throughput.csv
 	$(BIN)/python benchmarks/rank_speed.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/clouds.py
+	$(BIN)/python benchmarks/guard_load.py
 
 lock:  ## the versions that the tests run with, resolved anew
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
