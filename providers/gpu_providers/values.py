@@ -4,7 +4,6 @@ Recorded answers of real APIs hold more fields and values than their specificati
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from gpu_providers.errors import ProviderUnavailable
 Json = Mapping[str, Any]
 """An object of an API: it has fields that we do not know, and any that we know may be missing."""
 
+_TOO_LARGE = 1e200
 _HALF_A_CHARACTER = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
 _HOST = re.compile(r"[0-9A-Za-z_.:-]{1,253}")
 _GO_TIME = re.compile(r"(\S+) (\S+) ([+-]\d{4})(?: \S+)?")
@@ -82,14 +82,14 @@ def parts(answer: Json, name: str) -> Sequence[Json]:
 
 
 def number(value: object) -> float | None:
-    """A finite number, also of text; None for anything else."""
+    """A number, also of text; None for anything else, and for one so large that a sum of such is none."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         parsed = float(value)
     except (ValueError, OverflowError):
         return None
-    return parsed if math.isfinite(parsed) else None
+    return parsed if abs(parsed) < _TOO_LARGE else None
 
 
 def amount(value: object) -> float | None:

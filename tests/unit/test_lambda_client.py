@@ -263,9 +263,11 @@ def test_instance_types_come_by_their_names(client: Connect) -> None:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_a_list_is_what_it_holds_that_can_be_read(name: str, client: Connect) -> None:
-    with ScriptedServer(data([{"id": "1"}, "x", None, {"id": "2"}])) as cloud:
+def test_a_list_with_something_that_is_no_object_is_not_taken_for_a_whole_one(name: str, client: Connect) -> None:
+    with ScriptedServer(data([{"id": "1"}, {"id": "2"}]), data([{"id": "1"}, "x"])) as cloud:
         assert CALLS[name][0](client(cloud)) == [{"id": "1"}, {"id": "2"}]
+        with pytest.raises(ProviderUnavailable, match="no list of"):
+            CALLS[name][0](client(cloud))
 
 
 @pytest.mark.parametrize("name", [*LISTS, "instance_types"])

@@ -91,7 +91,8 @@ def test_ours_has_our_prefix_and_our_tags() -> None:
     assert not is_ours(instance(tags=None))
     assert not is_ours(instance(tags=[{"key": "team", "value": "research"}]))
     assert not is_ours(instance(name="somebody"))
-    assert not is_ours(instance(name=None))
+    with pytest.raises(ProviderUnavailable, match="without its name"):  # whose it is nobody can tell
+        is_ours(instance(name=None))
 
 
 def test_a_name_that_we_gave_is_known_again_although_the_tags_are_not_shown() -> None:

@@ -107,11 +107,7 @@ def test_an_id_cannot_reach_another_route() -> None:
 # Lists
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [{"pods": [{"id": "a"}, {"id": "b"}]}, [{"id": "a"}, {"id": "b"}], {"pods": [{"id": "a"}, 7, {"id": "b"}]}],
-    ids=["wrapped", "bare", "with what is no object"],
-)
+@pytest.mark.parametrize("answer", [{"pods": [{"id": "a"}, {"id": "b"}]}, [{"id": "a"}, {"id": "b"}]])
 def test_a_list_may_be_wrapped_or_bare(answer: object) -> None:
     with ScriptedServer(said(answer)) as cloud:
         assert client(cloud).pods() == [{"id": "a"}, {"id": "b"}]
@@ -122,7 +118,7 @@ def test_an_empty_list_may_be_null() -> None:
         assert client(cloud).pods() == []
 
 
-@pytest.mark.parametrize("answer", [{}, {"pods": {}}, {"pods": "x"}, {"items": []}, "x", 7])
+@pytest.mark.parametrize("answer", [{}, {"pods": {}}, {"pods": "x"}, {"items": []}, "x", 7, {"pods": [{"id": "a"}, 7]}])
 def test_an_answer_without_the_list_is_not_an_empty_list(answer: object) -> None:
     with ScriptedServer(said(answer)) as cloud, pytest.raises(ProviderUnavailable, match="no list of pods"):
         client(cloud).pods()

@@ -88,7 +88,8 @@ def test_an_id_is_read_from_text_as_well() -> None:
 def test_only_our_prefix_with_our_labels_makes_an_instance_ours() -> None:
     assert is_ours(instance())
     assert not is_ours(instance(label="my-llama"))
-    assert not is_ours(instance(label=None))
+    with pytest.raises(ProviderUnavailable, match="without its label"):  # whose it is nobody can tell
+        is_ours(instance(label=None))
     assert not is_ours(instance(extra_env=[["OPEN_BUTTON_PORT", "1111"]]))
     assert not is_ours(instance(extra_env=None))
 

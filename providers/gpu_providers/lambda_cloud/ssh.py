@@ -171,7 +171,10 @@ def _transport(login: SshLogin, deadline: float) -> Iterator["Transport"]:
 @contextmanager
 def _connected(login: SshLogin, deadline: float) -> Iterator[socket.socket]:
     with _as_not_up(_NO_ANSWER):
-        connection = socket.create_connection((login.host, login.port), timeout=_left_s(deadline))
+        try:
+            connection = socket.create_connection((login.host, login.port), timeout=_left_s(deadline))
+        except ValueError:  # no address could look like that
+            raise NotUp(_NO_ANSWER) from None
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # SSH sends many a small packet in a row
     with connection:
         yield connection

@@ -5,7 +5,7 @@ https://docs.runpod.io/api-reference-v2/overview; the OpenAPI document is at htt
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
@@ -196,6 +196,15 @@ class RunPodClient:
     def _refusal(self, answer: Answer) -> ProviderError:
         env = (answer.request.body or {}).get("env", {})
         return refusal(answer, (self._key.reveal(), *env.values()))
+
+
+@contextmanager
+def as_made() -> Iterator[None]:
+    """For reading the answer to a create that worked: raises CreateUnknown for whatever is wrong with it."""
+    try:
+        yield
+    except ProviderError as error:
+        raise CreateUnknown(error.message, hint=_LOOK_IT_UP) from None
 
 
 def _quoted(part: str) -> str:

@@ -19,7 +19,7 @@ from gpu_providers.errors import CommandCrashed, HostFailed, InvalidRequest, NoC
 from gpu_providers.in_parallel import at_once
 from gpu_providers.names import check_name
 from gpu_providers.runpod import boot, marks, names, pod_answers, pods
-from gpu_providers.runpod.client import RunPodClient
+from gpu_providers.runpod.client import RunPodClient, as_made
 from gpu_providers.runpod.log_lines import LogQuery
 from gpu_providers.runpod.options import Options, disk_gb, regions_of
 from gpu_providers.runpod.urls import Urls
@@ -54,7 +54,8 @@ class Endpoints:
         body = _body(request, options, volume, pool, sold.gpu_count)
         pods.check_limits(body)
         made = self.client.create_endpoint(body)
-        return self._resource({**body, **{name: value for name, value in made.items() if value is not None}}, ())
+        with as_made():
+            return self._resource({**body, **{name: value for name, value in made.items() if value is not None}}, ())
 
     def find(self, name: str) -> Resource | None:
         """The newest of this name."""

@@ -6,6 +6,7 @@ So the environment carries the labels, and a variable with the name itself: a th
 from collections.abc import Mapping
 
 from gpu_providers.base import RESOURCE_PREFIX, LaunchRequest
+from gpu_providers.errors import ProviderUnavailable
 from gpu_providers.values import Json, amount, mark, part
 
 _NAME = "GPU_RESOURCE"
@@ -26,7 +27,10 @@ def environment(request: LaunchRequest) -> Mapping[str, str]:
 
 def name_of(thing: Json) -> str:
     """The name that we gave it, or nothing when it is not ours. Somebody's pod called gpu-something is not."""
-    ours = mark(mark(thing, "env", Mapping) or {}, _NAME, str) or ""
+    env = mark(thing, "env", Mapping) or {}
+    ours = env.get(_NAME, "")
+    if not isinstance(ours, str):
+        raise ProviderUnavailable(f"RunPod shows a {_NAME} that is no text", hint="try again later")
     return ours if ours.startswith(RESOURCE_PREFIX) and _shown_name(thing) in ("", ours) else ""
 
 

@@ -11,7 +11,7 @@ from gpu_providers.base import Boot, LaunchRequest, Resource, ResourceState, Sec
 from gpu_providers.errors import InvalidRequest, ProviderError
 from gpu_providers.names import check_name
 from gpu_providers.runpod import boot, marks
-from gpu_providers.runpod.client import RunPodClient
+from gpu_providers.runpod.client import RunPodClient, as_made
 from gpu_providers.runpod.log_lines import LogQuery
 from gpu_providers.runpod.names import OfferId
 from gpu_providers.runpod.options import Options, disk_gb, regions_of
@@ -43,7 +43,8 @@ class Pods:
         for each in bodies:
             check_limits(each)
         made = _create(self.client, bodies)
-        return resource({**body, **{name: value for name, value in made.items() if value is not None}}, self.urls)
+        with as_made():
+            return resource({**body, **{name: value for name, value in made.items() if value is not None}}, self.urls)
 
     def find(self, name: str) -> Resource | None:
         """The newest of this name."""

@@ -23,7 +23,7 @@ from gpu_providers.errors import (
     ProviderUnavailable,
 )
 from gpu_providers.http import CALL_S, Answer, Http, OutcomeUnknown, Request, TooManyRequests, asked_pause_s
-from gpu_providers.values import Json, number, objects
+from gpu_providers.values import Json, number, objects, web_url
 from gpu_providers.vast.answers import (
     PAGE,
     contract_of,
@@ -108,7 +108,7 @@ class VastClient:
         """Have the end of its output uploaded; the URL where it will be. Raises NotFound."""
         path = f"v0/instances/request_logs/{_numeric(instance_id)}/"
         url = self._read("PUT", path, body={"tail": str(tail)}).get("result_url")
-        if not isinstance(url, str) or not url:
+        if not isinstance(url, str) or not web_url(url):
             raise ProviderUnavailable("Vast.ai does not say where the log will be", hint=TRY_LATER)
         return url
 

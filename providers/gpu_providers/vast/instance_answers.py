@@ -77,8 +77,13 @@ def id_of(instance: Json) -> str:
 
 
 def is_ours(instance: Json) -> bool:
-    """Somebody's instance that is called gpu-something is not. One whose labels came back damaged is."""
-    return _is_marked(instance) and _label(instance).startswith(RESOURCE_PREFIX)
+    """Somebody's instance that is called gpu-something is not. One whose labels came back damaged is.
+
+    Whatever else has a label of its own is not looked at any closer: how others write environments is their matter.
+    """
+    if (text(instance, "label") or RESOURCE_PREFIX).startswith(RESOURCE_PREFIX):
+        return _is_marked(instance) and _label(instance).startswith(RESOURCE_PREFIX)
+    return False
 
 
 def is_named(instance: Json, name: str) -> bool:
