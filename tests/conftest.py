@@ -3,8 +3,10 @@
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import certifi
 import platformdirs
@@ -32,6 +34,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """At how many points something was killed, by cloud."""
+    killed: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed"):
+        where = re.split(r"[\[\]-]", report.nodeid)[1:2]
+        killed.update({"".join(where): int(value) for name, value in report.user_properties if name == "kill points"})
+    if killed:
+        told = ", ".join(f"{where} {points}" for where, points in sorted(killed.items()))
+        terminalreporter.write_line(f"killed at {killed.total()} points: {told}")
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The GPU_HOME of this test; nothing of the user's environment decides what it sees."""
@@ -43,6 +56,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HOME", str(world / "user"))
     monkeypatch.setenv("GPU_HOME", str(world / "gpu"))
     monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("GPU_NOTIFY", "0")
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # compiled, as it is installed: half as long to start
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     return world / "gpu"

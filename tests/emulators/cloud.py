@@ -20,6 +20,7 @@ from .misbehaviour import EVERYWHERE, INSTEAD, SPOILED, Misbehaviour, Rule
 from .openapi import Conformance
 from .server import Request, Reset, Response, Route, Router, Server, json_response
 from .spoiling import answer_instead, spoiled
+from .witness import Witness
 
 TICK_S = 0.05
 BOOT_S = 0.2
@@ -59,6 +60,7 @@ class Cloud:
         self.misbehaviour = Misbehaviour(misbehave, self.WORDS)
         self.requests: list[Request] = []
         """Every request so far, but those to `/_emulator`."""
+        self.witness = Witness()
         self.containers: Containers
         self.conformance = Conformance()
         self._server = Server(self._answer, port)
@@ -176,6 +178,15 @@ class Cloud:
         if not isinstance(found, tuple):
             return self._no_route(found)
         route, request = found
+        if route.path.startswith("/_emulator/"):
+            return self._routed(route, request)
+        call = f"{request.method} {_told(route, request)}"
+        done = self.witness.sees(call, request.client)
+        response = self._routed(route, request)
+        done()
+        return response
+
+    def _routed(self, route: Route, request: Request) -> Response:
         with self.lock:
             rule = self.misbehaviour.take(*INSTEAD, *SPOILED, call=route.call, gpu=self.gpu_of(request))
         if rule:
@@ -224,3 +235,9 @@ class Cloud:
         except (TypeError, ValueError) as error:
             return json_response({"error": f"expected a list of rules: {error}"}, 400)
         return Response(204)
+
+
+def _told(route: Route, request: Request) -> str:
+    """The route, with the rest of the path where it ends in one."""
+    head, is_open, _ = route.path.partition("{path...}")
+    return f"{head}{request.params['path']}" if is_open else route.path

@@ -18,12 +18,13 @@ Nothing else of the caller's is in it.
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from .clock import Clock
 from .container_log import CONTAINER, SYSTEM, Log
 from .container_spec import AT_ONCE, Boot, ContainerSpec, State
 from .engines import Engine
+from .pretended import LOG, Pretended, PretendedEngine
 
 REACH = (
     "HF_ENDPOINT",
@@ -58,10 +60,16 @@ class Container:
     """One container. `Containers.start` makes it; `log` may be read and added to at any time."""
 
     def __init__(
-        self, spec: ContainerSpec, boot: Boot, find_commands: Callable[[], Path | None], folder: Path, clock: Clock
+        self,
+        spec: ContainerSpec,
+        boot: Boot,
+        find_commands: Callable[[], Path | None],
+        folder: Path,
+        clock: Clock,
+        pretended: Pretended | None = None,
     ) -> None:
         """`find_commands` answers the folder of the engine's commands, None where nothing runs; it may take long, and
-        raise UserError.
+        raise UserError. With `pretended` something answers on its port all the same.
         """
         self.spec = spec
         self.folder = folder
@@ -76,12 +84,15 @@ class Container:
         self._boot = boot
         self._find_commands = find_commands
         self._commands: Path | None = None
+        self._pretended = pretended
+        self._pretends = False
         self._clock = clock
         self.host_port = images.free_port()
         """The port of this machine's loopback behind the declared one, whether or not anything runs."""
         self._state = State.CREATING
         self._started_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
+        self._pid = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._live, name=f"container-{spec.id}")
 
@@ -103,15 +114,27 @@ class Container:
     @property
     def local_port(self) -> int | None:
         """The same; None while no command runs."""
-        return self.host_port if self._process else None
+        return self.host_port if self._process or self._pretends else None
 
     @property
     def port(self) -> int | None:
         """The same; None while nothing listens."""
+        if self._pretends:
+            return self.host_port
         if self._process is None:
             return None
         with socket.socket() as probe:
             return self.host_port if probe.connect_ex(("127.0.0.1", self.host_port)) == 0 else None
+
+    @property
+    def pid(self) -> int:
+        """Of the process that its command is, or was; 0 before there was any."""
+        return self._pid
+
+    def crash(self) -> None:
+        """Kills that process, and nothing else."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """Begins to end it and returns at once: the command may be waiting for this very answer."""
@@ -184,6 +207,9 @@ class Container:
         if self._boot.crash_after_s is None and self._commands is not None:
             self._run_command(self._commands)
             return
+        if self._boot.crash_after_s is None and self._pretended:
+            self._pretend(self._pretended)
+            return
         self.started.set()
         if self._boot.crash_after_s is not None:
             for line in self._boot.crash_lines:
@@ -206,6 +232,7 @@ class Container:
             self.exit_code = NOT_FOUND
             self.started.set()
             return
+        self._pid = self._process.pid
         self.started.set()
         reader = threading.Thread(target=self._read, args=(self._process,), name=f"log-{spec.id}", daemon=True)
         reader.start()
@@ -215,6 +242,16 @@ class Container:
         self.exit_code = _as_shells_tell(self._process.returncode)
         reader.join(STOP_GRACE_S)  # a process that cannot be killed keeps the pipe open
         self._process = None
+
+    def _pretend(self, pretended: Pretended) -> None:
+        engine = PretendedEngine.of(self.spec.env, self.spec.cmd)
+        for line in LOG:
+            self.log.add(CONTAINER, line)
+        with pretended.serving(engine, "127.0.0.1", self.host_port):
+            self._pretends = True
+            self.started.set()
+            self._stopping.wait()
+            self._pretends = False
 
     def _environ(self, commands: Path) -> dict[str, str]:
         """See the module's docstring."""
@@ -260,7 +297,8 @@ class Containers:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._commands: dict[Engine, Path | None] = {Engine.NONE: None}
+        self._commands: dict[Engine, Path | None] = {Engine.NONE: None, Engine.PRETEND: None}
+        self._pretended = Pretended()
         self._installing = threading.Lock()
         self._watching = threading.Lock()
         self._containers: list[Container] = []
@@ -269,10 +307,15 @@ class Containers:
     def start(self, spec: ContainerSpec, engine: Engine | str = Engine.NONE, boot: Boot = AT_ONCE) -> Container:
         """Returns at once; the host does its work in the background. `spec.id` may come again after a stop."""
         find_commands = partial(self._commands_of, Engine(engine))
-        container = Container(spec, boot, find_commands, self.new_folder(spec.id), self._clock)
+        pretended = self._pretended if engine == Engine.PRETEND else None
+        container = Container(spec, boot, find_commands, self.new_folder(spec.id), self._clock, pretended)
         self._containers.append(container)
         container.start()
         return container
+
+    def __iter__(self) -> Iterator[Container]:
+        """All that there have ever been."""
+        return iter([*self._containers])
 
     def new_folder(self, name: str) -> Path:
         """An empty one, which `close` deletes."""
@@ -293,6 +336,7 @@ class Containers:
             container.stop()
         for container in self._containers:
             container.join()
+        self._pretended.stop()
         if self._watch:
             self._watch.communicate()
         shutil.rmtree(self._root, ignore_errors=True)

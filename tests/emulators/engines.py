@@ -1,8 +1,9 @@
 """What `python3` and `vllm` are inside of a container: a stand-in for vLLM, or the real one.
 
-`none` runs nothing. `stub` is this very Python with tests/stub_engine as its packages: vLLM's routes without a model.
-`vllm` is the real engine for this machine's CPU as `gpu` itself installs it, in the cache of whoever runs the emulator
-(installed now when it is not there, which takes minutes).
+`none` runs nothing. `pretend` runs nothing either, and yet something answers on the port (`pretended`). `stub` is this
+very Python with tests/stub_engine as its packages: vLLM's routes without a model. `vllm` is the real engine for this
+machine's CPU as `gpu` itself installs it, in the cache of whoever runs the emulator (installed now when it is not
+there, which takes minutes).
 """
 
 import os
@@ -31,6 +32,7 @@ class Engine(StrEnum):
     """What runs behind a container."""
 
     NONE = "none"
+    PRETEND = "pretend"
     STUB = "stub"
     VLLM = "vllm"
 

@@ -32,6 +32,8 @@ class Request:
     params: Mapping[str, str] = field(default_factory=dict)
     """The values of the `{names}` in the route's path, decoded."""
     raw_query: str = ""
+    client: int = 0
+    """The port it came from."""
 
     def json(self) -> Any:
         """The body, or None when it is not JSON."""
@@ -219,6 +221,7 @@ class _Connection(BaseHTTPRequestHandler):
             headers={name.lower(): value for name, value in self.headers.items()},
             body=self.rfile.read(int(self.headers.get("Content-Length") or 0)),
             raw_query=url.query,
+            client=self.client_address[1],
         )
 
     def _send(self, response: Response) -> None:

@@ -286,7 +286,7 @@ def test_the_command_prints_one_line_and_runs_until_it_is_told_to_end(tmp_path: 
     [
         ((), "cloud"),
         (("nowhere",), "nowhere"),
-        (("runpod", "--engine", "steam"), "none', 'stub', 'vllm"),
+        (("runpod", "--engine", "steam"), "none', 'pretend', 'stub', 'vllm"),
         (("runpod", "--port", "99999"), "'99999' is no port"),
         (("runpod", "--speed", "0"), "'0' is no number above 0"),
         (("runpod", "--misbehave", "no/such/file"), "no/such/file: No such file"),

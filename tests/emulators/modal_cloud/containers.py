@@ -126,6 +126,13 @@ class Container:
         await reading
         self._learn_from(self._process.wait())
 
+    async def pretend(self) -> None:
+        """Something answers on its port, and it is not told to end yet."""
+        self.started_at = self._now()
+        self.becomes_ready()
+        while self.lives:
+            await asyncio.sleep(POLL_S)
+
     def has_ended(self, why: str = "") -> None:
         """Nothing of it is left; `why` it could not even be started."""
         if why:

@@ -19,10 +19,12 @@ import aiohttp
 from aiohttp import web
 from modal_proto import api_pb2
 
+from ..server import Reset
 from . import http_inputs
 from .calls import Call
-from .containers import ADDRESS, Container
+from .containers import ADDRESS, POLL_S, Container
 from .functions import Function
+from .server import Sees, nobody_sees
 
 RESULT = "__modal_function_call_id"
 """The query parameter of a redirect: the call that is waited for."""
@@ -51,8 +53,13 @@ class Door:
 class Edge:
     """Called in the server's loop. `redirect_after_s` is real time."""
 
-    def __init__(self, admit: Admit, redirect_after_s: float) -> None:
+    def __init__(
+        self, admit: Admit, redirect_after_s: float, sees: Sees = nobody_sees, *, pretends: bool = False
+    ) -> None:
+        """With `pretends`, no runtime of Modal's is in the containers: requests go to their ports."""
         self._admit = admit
+        self._sees = sees
+        self._pretends = pretends
         self._redirect_after_s = redirect_after_s
         self._doors: dict[str, Door] = {}
         self._redirected: dict[str, Call] = {}
@@ -65,7 +72,7 @@ class Edge:
         if door := self._doors.get(name):
             door.function = function
             return door.url
-        server = web.Server(partial(self._answer, name), handler_cancellation=True, access_log=None)
+        server = web.Server(partial(self._seen, name), handler_cancellation=True, access_log=None)
         runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -76,6 +83,17 @@ class Edge:
         for door in self._doors.values():
             await door.runner.cleanup()
 
+    async def _seen(self, name: str, request: web.BaseRequest) -> web.StreamResponse:
+        assert request.transport is not None
+        try:
+            done = self._sees(f"{request.method} {request.path}", request.transport.get_extra_info("peername")[1])
+            response = await self._answer(name, request)
+            done()
+        except Reset:
+            _cut(request)
+            raise ConnectionResetError from None
+        return response
+
     async def _answer(self, name: str, request: web.BaseRequest) -> web.StreamResponse:
         function = self._doors[name].function
         self.asked.append(f"{request.method} {request.path_qs}")
@@ -83,7 +101,11 @@ class Edge:
             return _words(STOPPED)
         if refusal := self._admit(function, {name.lower(): value for name, value in request.headers.items()}):
             return _words(refusal)
-        if function.is_server:
+        if self._pretends:
+            await _one_is_ready(function)
+        if function.published is None:
+            return _words(STOPPED)
+        if self._pretends or function.is_server:
             return await _proxied(function, request)
         if id_ := request.query.get(RESULT):
             return await self._fetched(function, request, id_)
@@ -175,6 +197,12 @@ async def _proxied(function: Function, request: web.BaseRequest) -> web.StreamRe
         raise
     finally:
         container.work.end_request()
+
+
+async def _one_is_ready(function: Function) -> None:
+    function.scaler.wake()
+    while function.published and not any(container.is_ready for container in function.containers):
+        await asyncio.sleep(POLL_S)
 
 
 async def _forwarded(container: Container, request: web.BaseRequest) -> web.StreamResponse:

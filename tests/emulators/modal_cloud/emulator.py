@@ -8,7 +8,7 @@ import pickle
 import secrets
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from modal_proto import api_pb2
 
 from .. import process_tree
 from ..cloud import Cloud
+from ..engines import Engine
 from ..misbehaviour import Rule
 from ..server import Response, Route, json_response
 from .account import DEFAULT, Account
@@ -88,7 +89,7 @@ class ModalEmulator(Cloud):
         self.logs = Logs()
         self.images = Images(self._take, self.logs)
         self.volumes = Volumes(self.account, self._folder / "volumes")
-        self.edge = Edge(self._admit_request, redirect_after_s)
+        self.edge = Edge(self._admit_request, redirect_after_s, self._sees, pretends=self.engine == Engine.PRETEND)
         self.fleet = Fleet(self, self._folder)
         self.functions = Functions(self.fleet.run, self.clock.speed, check, self._url_of)
         self.apps = Apps(self, self.account, self.functions, self.logs)
@@ -128,7 +129,7 @@ class ModalEmulator(Cloud):
             *(Tasks(self.apps, self.fleet.containers), Reports(self.apps, self.fleet.containers, self.clock)),
             *(self.images, self.files, self.volumes, self.logs, self.secret_store, self.dicts),
         )
-        rpcs = Rpcs(services, self.account.admit, self.lock, self.front.before)
+        rpcs = Rpcs(services, self.account.admit, self.lock, self.front.before, self._sees)
         self._port = self.rpc.run(self.rpc.listen(rpcs))
 
     def stop(self) -> None:
@@ -144,6 +145,9 @@ class ModalEmulator(Cloud):
     def _take(self, *words: str, call: str, gpu: str = "") -> Rule | None:
         with self.lock:
             return self.misbehaviour.take(*words, call=call, gpu=gpu)
+
+    def _sees(self, call: str, client: int) -> Callable[[], None]:
+        return self.witness.sees(call, client)
 
     async def _url_of(self, function: Function) -> str:
         app = self.apps.get(function.app_id)

@@ -25,6 +25,7 @@ from gpu_cli.errors import UserError
 from .. import engines, images
 from ..containers import CRASHED, IMAGE_ENV, NOT_FOUND, REACH
 from ..engines import Engine
+from ..pretended import PretendedEngine, serving
 from . import rates
 from .containers import ADDRESS, Container
 from .functions import Function
@@ -74,7 +75,7 @@ class Fleet:
         """All its life."""
         try:
             if await self._place(container):
-                await self._run(container)
+                await (self._pretend if self._cloud.engine == Engine.PRETEND else self._run)(container)
             container.has_ended()
         except GRPCError as error:  # a Secret that is not there any more
             container.has_ended(str(error.message))
@@ -116,6 +117,16 @@ class Fleet:
                 if container.started_at:
                     self._cloud.billing.stop(container.id)
 
+    async def _pretend(self, container: Container) -> None:
+        container.port = images.free_port()
+        environ = self._cloud.secret_store.environment(container.definition.secret_ids)
+        engine = PretendedEngine.of(environ, json.loads(environ["GPU_COMMAND"]))
+        async with serving(engine, ADDRESS, container.port):
+            self._bill(container)
+            await container.pretend()
+        with self._cloud.lock:
+            self._cloud.billing.stop(container.id)
+
     def _bill(self, container: Container) -> None:
         usd_per_hour = rates.container_usd_per_hour(container.definition, container.gpu)
         with self._cloud.lock:
@@ -152,7 +163,7 @@ class Fleet:
         """The folder of the engine's commands, installed for the first container."""
         engine = Engine(self._cloud.engine)
         async with self._installing:
-            if self._commands is None and engine is not Engine.NONE:
+            if self._commands is None and engine not in (Engine.NONE, Engine.PRETEND):
                 self._commands = await asyncio.to_thread(engines.install, engine, self._folder)
         return self._commands
 

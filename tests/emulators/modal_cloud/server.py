@@ -8,8 +8,9 @@ import asyncio
 import inspect
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ from grpclib.const import Cardinality, Handler
 from grpclib.server import Server, Stream
 from modal._utils.grpc_utils import custom_detail_codec
 from modal_proto import api_pb2
+
+from ..server import Reset
 
 SERVICE = api_pb2.DESCRIPTOR.services_by_name["ModalClient"]
 T = TypeVar("T")
@@ -39,6 +42,15 @@ async def nothing_before(_: str, __: Any) -> None:
     """Nobody has a look."""
 
 
+Sees = Callable[[str, int], Callable[[], None]]
+"""A witness of each RPC: its name, and the port that it came from (see Witness)."""
+
+
+def nobody_sees(_: str, __: int) -> Callable[[], None]:
+    """There is no witness."""
+    return lambda: None
+
+
 class Rpcs:
     """The services of one address. `admit` takes a call's metadata, and raises GRPCError for who may not."""
 
@@ -48,11 +60,13 @@ class Rpcs:
         admit: Callable[[Metadata], None],
         lock: threading.RLock,
         before: Before = nothing_before,
+        sees: Sees = nobody_sees,
     ) -> None:
         self._services = services
         self._admit = admit
         self._lock = lock
         self._before = before
+        self._sees = sees
 
     def __mapping__(self) -> dict[str, Handler]:
         """For grpclib. What no service has is refused."""
@@ -72,19 +86,40 @@ class Rpcs:
             request = await stream.recv_message()
             assert stream.metadata is not None
             self._admit(stream.metadata)
+            with _lost():
+                done = self._sees(rpc, _port_of(stream))
             afterwards = await self._before(rpc, request)
             with self._lock:
                 answered = serve(request)
             if inspect.isasyncgen(answered):
+                with _lost():
+                    done()
                 async for reply in answered:
                     await stream.send_message(reply)
                 return
             reply = await answered if inspect.isawaitable(answered) else answered
+            with _lost():
+                done()
             if afterwards:
                 raise afterwards
             await stream.send_message(reply)
 
         return answer
+
+
+def _port_of(stream: Stream[Any, Any]) -> int:
+    """0 for a client at a socket of the file system."""
+    address = stream.peer.addr() if stream.peer else None
+    return int(address[1]) if isinstance(address, tuple) else 0
+
+
+@contextmanager
+def _lost() -> Iterator[None]:
+    """What a witness keeps from its client ends as a connection does that is cut."""
+    try:
+        yield
+    except Reset:
+        raise GRPCError(Status.UNAVAILABLE, "connection lost") from None
 
 
 def _refuse(request: Any) -> None:
@@ -110,7 +145,9 @@ class RpcServer:
     async def listen(self, rpcs: Rpcs) -> int:
         """The port of loopback where they are served from now on."""
         server = Server([rpcs], status_details_codec=custom_detail_codec)
-        listening = socket.create_server(("127.0.0.1", 0))
+        # Of a socket that says no protocol asyncio does not know that small answers must not wait for acknowledgements.
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening.bind(("127.0.0.1", 0))
         await server.start(sock=listening)
         self._servers.append(server)
         return int(listening.getsockname()[1])

@@ -124,6 +124,11 @@ class VastEmulator(Cloud):
         with self.lock:
             self.instances.stop(self.instances.named(name))
 
+    def raise_price(self, name: str | int, factor: float) -> None:
+        """Its host asks for so many times what was agreed, from now on."""
+        with self.lock:
+            self.instances.raise_price(self.instances.named(name), factor)
+
     def redirect(self, name: str | int, port: int) -> None:
         """The ports of that instance lead to this one of loopback: to whoever wants to be in the middle."""
         with self.lock:

@@ -12,7 +12,7 @@ What the sources say, and this does:
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..container_log import Log
@@ -41,6 +41,8 @@ class Terms:
     disk_gb: float
     end_at: float
     """Seconds since 1970 on the cloud's clock, like all times here."""
+    risen: float = 1.0
+    """By what its host has multiplied the price since."""
 
     @property
     def is_bid(self) -> bool:
@@ -49,7 +51,7 @@ class Terms:
     @property
     def base_usd(self) -> float:
         """Per hour, without the disk."""
-        return float(self.body["price"]) if self.is_bid else self.ask.base_usd
+        return float(self.body["price"]) if self.is_bid else self.ask.base_usd * self.risen
 
     @property
     def disk_usd(self) -> float:
@@ -196,6 +198,11 @@ class Instances:
         """It keeps its disk, and costs that."""
         self._end_container(instance)
         instance.intended_status = instance.cur_state = instance.next_state = STOPPED
+
+    def raise_price(self, instance: Instance, factor: float) -> None:
+        """From now on; a bid stays what it is."""
+        instance.terms = replace(instance.terms, risen=factor)
+        self._bill(instance, self._cloud.clock.now())
 
     def host_stops(self, instance: Instance) -> None:
         """Nobody said so; the status is as it was, unless something ran."""
