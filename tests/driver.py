@@ -86,10 +86,11 @@ class Gpu:
         )
         return Ran(ran.stdout, ran.stderr, ran.returncode)
 
-    def on_a_terminal(self, *arguments: str, columns: int = 80) -> str:
-        """What a run with a terminal as stdin, stdout and stderr shows."""
+    def on_a_terminal(self, *arguments: str, columns: int = 80, typed: str = "") -> str:
+        """What a run with a terminal as stdin, stdout and stderr shows; `typed` is typed before it asks."""
         controller, terminal = os.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        os.write(controller, typed.encode())
         process = subprocess.Popen(
             [*COMMAND, *arguments], cwd=self.cwd, stdin=terminal, stdout=terminal, stderr=terminal
         )

@@ -81,12 +81,18 @@ def tiny(recipe: WriteRecipe) -> str:
 
 
 @pytest.fixture(scope="module")
-def rented() -> Iterator[RunPodEmulator]:
-    """RunPod for all tests of a module, with the stand-in for vLLM behind its pods. Tests take `cloud`.
+def engine() -> str:
+    """What runs in the containers of RunPod and Vast.ai: the stand-in for vLLM, unless a module says otherwise."""
+    return "stub"
+
+
+@pytest.fixture(scope="module")
+def rented(engine: str) -> Iterator[RunPodEmulator]:
+    """RunPod for all tests of a module. Tests take `cloud`.
 
     Its log streams say at once that there is no more for now, where the real ones leave that to be guessed.
     """
-    with pytest.MonkeyPatch.context() as patch, RunPodEmulator(engine="stub") as cloud:
+    with pytest.MonkeyPatch.context() as patch, RunPodEmulator(engine=engine) as cloud:
         patch.setattr("emulators.runpod.logs.KEEPALIVE_S", 0.1)
         yield cloud
 
@@ -106,9 +112,9 @@ def cloud(rented: RunPodEmulator, monkeypatch: pytest.MonkeyPatch) -> RunPodEmul
 
 
 @pytest.fixture(scope="module")
-def market() -> Iterator[VastEmulator]:
-    """Vast.ai for all tests of a module, with the stand-in for vLLM in its containers. Tests take `vast`."""
-    with VastEmulator(engine="stub") as cloud:
+def market(engine: str) -> Iterator[VastEmulator]:
+    """Vast.ai for all tests of a module. Tests take `vast`."""
+    with VastEmulator(engine=engine) as cloud:
         yield cloud
 
 

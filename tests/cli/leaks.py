@@ -85,6 +85,8 @@ class Case:
     """The exit of `gpu down` after an `up` that worked."""
     wait: bool = True
     """Whether an engine is to be seen at work."""
+    engine: str = "pretend"
+    """What runs then; `stub` where processes in a container matter."""
 
     def __str__(self) -> str:
         return "+".join("-".join(str(value) for value in rule.values()) for rule in self.rules)
@@ -96,7 +98,7 @@ def once(do: str, call: str = "create", **more: Any) -> Rule:
 
 def run(account: Account, case: Case, *options: str) -> None:
     """An `up`, whatever comes of it, and its end."""
-    account.cloud.engine = "stub" if case.wait else "none"
+    account.cloud.engine = case.engine if case.wait else "none"
     account.cloud.misbehave(*case.rules)
     hasty = HASTY if any(rule["do"] == "never-boots" for rule in case.rules) else ()
     up = account.up("--wait" if case.wait else "--no-wait", *hasty, *options)

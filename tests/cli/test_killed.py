@@ -9,7 +9,7 @@ from driver import Gpu, wait_until
 ABANDONED = "the command that launched it was killed"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_an_interrupted_start_exits_130_and_leaves_nothing(
     gpu: Gpu, recipe: WriteRecipe, number: signal.Signals
 ) -> None:
@@ -124,21 +124,12 @@ def test_when_supervisor_and_engine_are_killed_the_record_says_so(gpu: Gpu, tiny
     assert gpu.ls()[0]["reason"] in ("ended outside gpu", "its supervisor died")
 
 
-def test_a_resource_that_is_not_on_record_is_found_by_gc(gpu: Gpu, tiny: str) -> None:
-    gpu("up", tiny)
+def test_a_resource_that_is_not_on_record_is_found_by_gc_and_can_be_ended_by_its_name(gpu: Gpu, tiny: str) -> None:
+    name = gpu("up", tiny, "--json").json["resource_id"]
     gpu.kill_guard()
     for file in (gpu.home / "state").glob("gpu.db*"):
         file.unlink()
     looked = gpu("gc", "--dry-run", "--json")
     assert [left["why"] for left in looked.json["left"]] == ["it is not on record"]
-    assert gpu("gc", "--yes").exit == 0
-    assert gpu.engines() == []
-
-
-def test_a_resource_that_is_not_on_record_can_be_ended_by_its_name(gpu: Gpu, tiny: str) -> None:
-    name = gpu("up", tiny, "--json").json["resource_id"]
-    gpu.kill_guard()
-    for file in (gpu.home / "state").glob("gpu.db*"):
-        file.unlink()
     assert gpu("down", name).exit == 0
     assert gpu.engines() == []

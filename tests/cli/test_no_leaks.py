@@ -24,70 +24,70 @@ def account(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
 LOST = once("server-error", when="after")
 LAGGING = {"do": "list-lag", "seconds": 0.4}
 KEY_REFUSED = {"do": "server-error", "call": "delete", "status": 401}
+ELSEWHERE = {"system-line"}
+"""Words of test_runpod_hosts.py: nothing is left there either."""
 # Of one start: what becomes of its create, of its boot and of its end have nothing to do with each other.
 CASES = (
     # the answer to a create is lost: what may have been made is looked for, and taken
     Case([LOST, LAGGING, {"do": "delete-500-works"}], wait=False),
-    Case(
-        [
-            once("timeout", when="after", seconds=0.5),
-            {"do": "html", "call": "delete", "times": 4},
-            {"do": "delete-204-stays", "times": 3},
-        ],
-        wait=False,
-    ),
-    Case([once("missing-fields", fields=["id"]), {"do": "delete-locked"}], wait=False),
-    Case([once("html", when="after"), once("rate-limit", "delete", retry_after=1)], wait=False),
     Case([once("truncated"), KEY_REFUSED], down=9, wait=False),
     # or passed over, and a cloud that is silent again and again is not asked for ever
     Case([{"do": "reset", "call": "create"}], 5, "not-launched", made=0),
     # answers that are not to be understood
-    Case([once("reset", when="after"), *({"do": "unknown-enum", "call": call} for call in ("get", "list", "logs"))]),
+    Case(
+        [
+            once("reset", when="after"),
+            *({"do": "unknown-enum", "call": call} for call in ("get", "list", "logs")),
+            {"do": "html", "call": "delete", "times": 4},
+            {"do": "delete-204-stays", "times": 3},
+        ]
+    ),
     Case([{"do": "unknown-enum"}], 3, "nothing-fits", made=0),
-    Case([{"do": "missing-fields", "call": call} for call in ("create", "get", "list")]),
+    Case([*({"do": "missing-fields", "call": call} for call in ("create", "get", "list")), {"do": "delete-locked"}]),
     # refusals
     Case(
         [
             once("rate-limit", retry_after=1),
             {"do": "no-capacity", "times": 2},
             {"do": "unknown-enum", "call": "create"},
+            once("rate-limit", "delete", retry_after=1),
             {"do": "delete-lag", "seconds": 1.0},
         ],
         wait=False,
     ),
     Case([{"do": "no-funds"}], 4, "not-launched", made=0),
     # as mere text a command does not replace the entrypoint of the image, which then does not understand it
-    Case([{"do": "no-arrays"}, {"do": "no-json-args"}], 6, "bad-engine-args"),
+    Case([{"do": "no-arrays"}, {"do": "no-json-args"}], 6, "bad-engine-args", engine="stub"),
     Case([{"do": "rate-limit", "retry_after": 600}], 5, "no-answer", made=0),
     Case([{"do": "edge-block"}], 5, "no-answer", made=0),
     # hosts that do not come up
     Case(
         [
+            once("timeout", when="after", seconds=0.5),
             {"do": "early-running", "seconds": 0.7},
             {"do": "no-arrays"},
             {"do": "html", "call": "get", "times": 2},
             {"do": "truncated", "call": "list", "times": 1},
-        ]
+        ],
+        engine="stub",
     ),
     Case([once("preempt", seconds=0.3)], made=2),
-    Case([{"do": "system-line", "text": "no space left on device"}], 2, "refused"),
-    # the recipe's fault, as far as its log says
-    Case([{"do": "crash-loop", "seconds": 0.1}], 6, "engine-error"),
     # ends that are not to be believed
     Case([{"do": "never-boots"}, KEY_REFUSED], 9, "cleanup-unconfirmed"),
 )
 
 
 SERVERLESS = (
-    Case([LOST, LAGGING, {"do": "delete-204-stays", "times": 3}]),
-    Case([once("truncated"), KEY_REFUSED], down=9, wait=False),
-    Case([{"do": "never-boots"}], 6, "start-deadline"),
+    Case([LOST, LAGGING, KEY_REFUSED], down=9),
+    Case([{"do": "never-boots"}, {"do": "delete-204-stays", "times": 3}], 6, "start-deadline"),
     Case([{"do": "crash-loop", "seconds": 0.1}, {"do": "delete-500-works"}], 6, "engine-error"),
 )
 
 
 def test_every_misbehaviour_that_there_is_was_thought_of() -> None:
-    assert {rule["do"] for case in CASES for rule in case.rules} == set(RunPodEmulator.WORDS)
+    assert {rule["do"] for case in (*CASES, *SERVERLESS) for rule in case.rules} | ELSEWHERE == set(
+        RunPodEmulator.WORDS
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -103,36 +103,21 @@ def test_whatever_the_cloud_does_no_endpoint_is_left(account: Account, case: Cas
 # It is made at once, the answer never comes, and the lists do not know of it yet.
 UNANSWERED = (once("timeout", when="after", seconds=5.0), {"do": "list-lag", "seconds": 0.4})
 MOMENTS = {
-    "create": Moment(UNANSWERED, {}, lambda account: bool(account.alive())),
     "create-endpoint": Moment(UNANSWERED, {}, lambda account: bool(account.alive()), ["--serverless"]),
     "boot": Moment([{"do": "early-running", "seconds": 60.0}], {}, lambda account: account.asked("GET", "/v2/pods/")),
     "load": Moment([], {"load_s": 60}, lambda account: loads(account.cloud.pods)),
 }
+"""More are in the simulation, wherever a command asks anything of its cloud; there it is killed each time."""
 
 
-@pytest.mark.parametrize("moment", ["create", "create-endpoint", "boot"])
-def test_what_a_killed_command_was_starting_is_ended_by_the_guard(account: Account, moment: str) -> None:
-    cut_short(account, MOMENTS[moment]).signal(signal.SIGKILL)
+def test_what_a_killed_command_was_starting_is_ended_by_the_guard(account: Account) -> None:
+    cut_short(account, MOMENTS["create-endpoint"]).signal(signal.SIGKILL)
     wait_until(lambda: not account.alive())
     wait_until(lambda: account.gpu.state_of("rented") == "failed")
     assert len(account.made()) == 1
 
 
-def test_what_a_killed_command_without_a_guard_was_making_is_found_and_ended_by_gc(account: Account) -> None:
-    up = cut_short(account, MOMENTS["create"])
-    account.gpu.kill_guard()
-    up.signal(signal.SIGKILL)
-    up.result()
-    collected = account.gpu("gc", "--yes", "--json")
-    assert collected.exit == 0, collected.stderr
-    assert len(collected.json["removed"]) == 1
-    assert not account.alive()
-
-
-@pytest.mark.parametrize(
-    ("moment", "number"),
-    [("create", signal.SIGINT), ("load", signal.SIGINT), ("boot", signal.SIGTERM)],
-)
+@pytest.mark.parametrize(("moment", "number"), [("create-endpoint", signal.SIGTERM), ("load", signal.SIGINT)])
 def test_what_an_interrupted_command_was_starting_is_ended_by_itself(
     account: Account, moment: str, number: signal.Signals
 ) -> None:

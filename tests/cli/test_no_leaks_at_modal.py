@@ -1,4 +1,4 @@
-"""No misbehaviour of Modal, and no kill of a command, leaves an app, a container that bills, or a token.
+"""No misbehaviour of Modal leaves an app, a container that bills, or a token.
 
 What Modal refuses is in test_modal_refused.py and test_offers_of_modal.py, and what its edge refuses in
 test_modal_served.py: nothing is left there either.
@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from driver import Gpu, wait_until
+from driver import Gpu
 from emulators.modal_cloud import ModalEmulator
 from leaks import Account, Case, Moment, cut_short, once, run
 from rented import point_at
@@ -44,50 +44,33 @@ CASES = (
             {"do": "lost-publish", "times": 8},
             {"do": "list-lag", "seconds": 0.4},
             {"do": "unavailable", "call": "delete", "times": 5},
+            {"do": "delete-500-works", "times": 1},
+            {"do": "delete-204-stays", "times": 1},
             {"do": "delete-lag", "seconds": 0.3},
             NO_CARD,
         ],
         wait=False,
     ),
     # or there is nothing, and a cloud that is silent again and again is not asked for ever
-    Case([{"do": "unavailable", "call": "create"}], 5, made=0),
-    # answers late, or to be asked for again, and ends that are not to be believed
-    Case(
-        [
-            once("slow-publish", seconds=0.3),
-            once("rate-limit", retry_after=1),
-            once("timeout", "get", seconds=0.1),
-            {"do": "delete-500-works", "times": 1},
-            {"do": "delete-204-stays", "times": 1},
-            NO_CARD,
-        ],
-        wait=False,
-    ),
+    Case([{"do": "unavailable", "call": "create"}], 5, made=0, wait=False),
 )
 
 
 KEY_REFUSED = ({"do": "server-error", "call": "delete", "status": 401}, once("server-error", "list"))
-PUBLISHING = Moment([once("slow-publish", seconds=30.0), NO_CARD], {}, Account.alive)
-"""The app is made, and not yet published."""
+LATE = (once("slow-publish", seconds=0.3), once("rate-limit", retry_after=1), once("timeout", "get", seconds=0.1))
+"""Answers that come late, or are to be asked for again."""
 LOADING = Moment([once("crash-loop")], {"load_s": 60}, lambda account: is_loading(account.cloud))
 """At the second attempt."""
 
 
 def test_every_misbehaviour_that_there_is_was_thought_of() -> None:
-    rules = (KEY_REFUSED, PUBLISHING.rules, LOADING.rules, *(case.rules for case in CASES))
+    rules = (KEY_REFUSED, LATE, LOADING.rules, *(case.rules for case in CASES))
     assert {rule["do"] for some in rules for rule in some} | ELSEWHERE == set(ModalEmulator.WORDS)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_whatever_the_cloud_does_no_app_is_left(account: Account, case: Case) -> None:
     run(account, case)
-
-
-def test_what_a_killed_command_was_starting_is_ended_by_the_guard(account: Account) -> None:
-    cut_short(account, PUBLISHING).signal(signal.SIGKILL)
-    wait_until(lambda: not account.alive())
-    wait_until(lambda: account.gpu.state_of("rented") == "failed")
-    assert len(account.made()) == 1
 
 
 def test_what_an_interrupted_command_was_starting_is_ended_by_itself(account: Account) -> None:
@@ -102,7 +85,7 @@ def test_what_an_interrupted_command_was_starting_is_ended_by_itself(account: Ac
 def test_gc_finds_an_app_whose_record_was_lost_and_that_could_not_be_ended_and_its_token_with_it(
     account: Account,
 ) -> None:
-    account.cloud.misbehave(*KEY_REFUSED, NO_CARD)
+    account.cloud.misbehave(*LATE, *KEY_REFUSED, NO_CARD)
     assert account.up("--no-wait").exit == 0
     down = account.gpu("down", "rented", "--json")
     (app,) = account.cloud.apps_deployed()

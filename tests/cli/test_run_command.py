@@ -32,8 +32,15 @@ def test_run_gives_the_command_an_endpoint_and_leaves_stdout_to_it(gpu: Gpu, tin
     assert ended["name"].startswith("tiny-run-")
 
 
-def test_run_ends_with_the_status_of_the_command_and_tears_down(gpu: Gpu, tiny: str) -> None:
-    assert gpu("run", tiny, "--", "sh", "-c", "exit 7").exit == 7
+def test_run_ends_with_the_status_of_the_command_and_tears_down(
+    gpu: Gpu, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    monkeypatch.delenv("no_proxy", raising=False)
+    flag_of_the_command = "--json"
+    ran = gpu("run", tiny, "--", "sh", "-c", 'echo "$NO_PROXY $no_proxy"; exit 7', flag_of_the_command)
+    asks_no_proxy_for_what_is_on_this_machine = "example.org,127.0.0.1 example.org,127.0.0.1\n"
+    assert (ran.exit, ran.stdout) == (7, asks_no_proxy_for_what_is_on_this_machine)
     assert gpu("run", tiny, "--", "sh", "-c", "kill -9 $$").exit == 128 + 9
     assert gpu.engines() == []
 
@@ -44,18 +51,13 @@ def test_a_command_that_is_not_there_starts_nothing(gpu: Gpu, tiny: str) -> None
     assert gpu.ls() == []
 
 
-def test_a_json_flag_of_the_command_is_the_commands_own(gpu: Gpu, tiny: str) -> None:
-    ran = gpu("run", tiny, "--", "sh", "-c", "exit 3", "--json")
-    assert (ran.exit, ran.stdout) == (3, "")
-
-
 def test_run_refuses_the_name_of_a_running_deployment(gpu: Gpu, tiny: str) -> None:
     gpu("up", tiny)
     assert gpu("run", tiny, "--name", "tiny", "--", "true").exit == 2
     assert gpu.state_of("tiny") == "ready"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_command_and_the_deployment(gpu: Gpu, tiny: str, number: signal.Signals) -> None:
     run = gpu.start("run", tiny, "--name", "mine", "--", "sleep", "50")
     wait_until(lambda: sleeping(gpu))
@@ -79,16 +81,10 @@ def test_when_run_is_killed_the_guard_ends_its_deployment(gpu: Gpu, tiny: str) -
 def test_a_guard_that_dies_while_the_command_runs_gets_a_successor(gpu: Gpu, tiny: str) -> None:
     run = gpu.start("run", tiny, "--name", "mine", "--", "sleep", "50")
     wait_until(lambda: sleeping(gpu))
+    (command,) = sleeping(gpu)
     gpu.kill_guard()
     wait_until(gpu.guard)
     run.signal(signal.SIGTERM)
     assert run.result().exit == 130
-
-
-def test_the_command_asks_no_proxy_for_what_is_on_this_machine(
-    gpu: Gpu, tiny: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NO_PROXY", "example.org")
-    monkeypatch.delenv("no_proxy", raising=False)
-    ran = gpu("run", tiny, "--", "sh", "-c", 'echo "$NO_PROXY $no_proxy"')
-    assert ran.stdout == "example.org,127.0.0.1 example.org,127.0.0.1\n"
+    assert not is_alive(command)
+    assert gpu.state_of("mine") == "gone"

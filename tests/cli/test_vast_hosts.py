@@ -17,6 +17,12 @@ FLIP_S = 31.0
 """An instance that is so old and meant to be stopped will not run any more."""
 
 
+@pytest.fixture(scope="module")
+def engine() -> str:
+    """Nobody asks it anything here that wants a process."""
+    return "pretend"
+
+
 def avoided(gpu: Gpu, recipe: str) -> dict[str, str]:
     """Why `gpu plan` leaves machines alone, by their numbers."""
     plan = gpu("plan", recipe, "--provider", "vast", "--all")

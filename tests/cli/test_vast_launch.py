@@ -1,7 +1,7 @@
 """`gpu up` at Vast.ai: what is ordered, in which order, and what becomes of orders that go wrong."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -16,10 +16,9 @@ BY_PRICE = ["15002", "15003", "15005"]
 
 
 @pytest.fixture(scope="module")
-def market() -> Iterator[VastEmulator]:
+def engine() -> str:
     """Nothing has to run in what is ordered here."""
-    with VastEmulator() as cloud:
-        yield cloud
+    return "none"
 
 
 def test_a_name_is_on_record_before_the_cloud_hears_of_it_and_a_lost_answer_is_looked_up_by_it(

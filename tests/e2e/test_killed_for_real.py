@@ -40,36 +40,12 @@ def how_it_ended(gpu: Gpu) -> tuple[str, str]:
     return str(last["state"]), str(last["reason"])
 
 
-def test_gc_removes_what_a_killed_up_has_left(gpu: Gpu) -> None:
-    up = loading(gpu)
-    guard_of(gpu).suspend()  # it would be faster
-    kill(up)
-    left = newest(gpu)
-    assert (left["name"], left["state"]) == (RECIPE, "loading")
-    gc = gpu("gc", "--yes", "--json")
-    assert gc.exit == 0, gc.stderr
-    assert [one["why"] for one in gc.json["removed"]] == [ABANDONED[1]]
-    guard_of(gpu).resume()
-    assert how_it_ended(gpu)[0] == "failed"
-    assert_nothing_is_left(gpu, port_of(left["base_url"]))
-
-
 def test_the_guard_alone_ends_what_a_killed_up_has_left(gpu: Gpu) -> None:
     up = loading(gpu)
     port = port_of(newest(gpu)["base_url"])
     kill(up)
     wait_calmly(lambda: not left_of(gpu))
     wait_calmly(lambda: how_it_ended(gpu) == ABANDONED)
-    assert_nothing_is_left(gpu, port)
-
-
-def test_the_next_ls_ends_what_a_killed_up_and_a_killed_guard_have_left(gpu: Gpu) -> None:
-    up = loading(gpu)
-    port = port_of(newest(gpu)["base_url"])
-    guard_of(gpu).kill()
-    kill(up)
-    assert gpu.engines()
-    assert how_it_ended(gpu) == ABANDONED
     assert_nothing_is_left(gpu, port)
 
 

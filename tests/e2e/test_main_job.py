@@ -3,20 +3,17 @@
 import base64
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
-from pathlib import Path
 
 import openai
 import psutil
 import pytest
 from driver import Gpu, Ran
-from served import RECIPE, ask, assert_nothing_is_left, bring_up, client_of, left_of, listens, port_of, wait_calmly
+from served import RECIPE, ask, assert_nothing_is_left, bring_up, client_of, port_of, wait_calmly
 
 pytestmark = pytest.mark.engine
 
@@ -28,10 +25,6 @@ UNLISTED = (
 )  # fmt: skip
 """Asked besides what the server's own list has: it does not list all, and paths may be written in other ways."""
 WEBSOCKETS = ("/v1/realtime", "/nowhere")
-IDLE_S = 10.0
-LONG_REQUEST_S = IDLE_S + 5.0
-LATE_S = 30.0
-"""How long an end may take on a machine that has other things to do."""
 
 
 @pytest.fixture(scope="module")
@@ -166,50 +159,3 @@ def test_down_leaves_no_process_and_no_listener(gpu: Gpu, port: int) -> None:
     wait_calmly(lambda: gpu.guard() is None)  # there is nothing left to guard
     assert [process for process in ours if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
     assert [(one["state"], one["reason"]) for one in gpu.ls()] == [("gone", "gpu down")]
-
-
-def test_the_next_up_reuses_engine_and_weights_and_ends_itself_when_idle(gpu: Gpu, home: Path) -> None:
-    before = kept(home)
-    up = bring_up(gpu, "--idle", f"{IDLE_S:.0f}s")
-    assert kept(home) == before
-    assert seconds_of(up, "install") + seconds_of(up, "weights") < 3
-    port, last_request_at = port_of(up.stdout.strip()), stream_longer_than_idle(gpu)
-    wait_calmly(lambda: not listens(port))
-    assert time.monotonic() - last_request_at >= IDLE_S
-    wait_calmly(lambda: not left_of(gpu))
-    assert time.monotonic() - last_request_at <= IDLE_S + LATE_S
-    assert_nothing_is_left(gpu, port)
-    assert [(one["state"], one["reason"]) for one in gpu.ls()][:1] == [("gone", "idle")]
-
-
-def stream_longer_than_idle(gpu: Gpu) -> float:
-    """One request, after which it still has to live; returns when it ended."""
-    with client_of(gpu) as client:
-        stream = client.completions.create(
-            model=RECIPE, prompt="Once", max_tokens=8000, stream=True, extra_body={"ignore_eos": True}
-        )
-        began = time.monotonic()
-        with stream:
-            for _ in stream:
-                if time.monotonic() - began > LONG_REQUEST_S:
-                    break
-    ended = time.monotonic()
-    assert ended - began > LONG_REQUEST_S, "the answer was over too soon to prove anything"
-    assert gpu.state_of(RECIPE) == "ready"
-    return ended
-
-
-def kept(home: Path) -> dict[str, int]:
-    """When the engine and the weights were made."""
-    cache = (home / "cache").resolve()
-    found = [*cache.glob("engines/*/complete.json"), *cache.glob("weights/index/*.json")]
-    weights = [Path(json.loads(path.read_text())["path"]) for path in found if path.parent.name == "index"]
-    found += [path for folder in weights for path in folder.iterdir()]
-    assert weights
-    return {str(path): path.stat().st_mtime_ns for path in found}
-
-
-def seconds_of(up: Ran, stage: str) -> float:
-    found = re.search(rf"^{stage} +([\d.]+) s$", up.stderr, re.MULTILINE)
-    assert found, up.stderr
-    return float(found[1])
