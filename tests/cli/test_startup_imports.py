@@ -46,6 +46,11 @@ def test_nothing_heavy_is_imported_when_nothing_runs(arguments: list[str]) -> No
     assert sorted(imported & HEAVY) == []
 
 
+def test_help_knows_nothing_of_clouds_nor_of_a_record() -> None:
+    unused = {"gpu_cli.fleet.deployment", "gpu_providers.base", "sqlite3", "statistics"}
+    assert sorted(imported_by("--help") & unused) == []
+
+
 def test_what_runs_on_this_machine_is_listed_without_anything_of_a_cloud(gpu: Gpu, tiny: str) -> None:
     assert gpu("up", tiny).exit == 0
     imported = imported_by("ls")

@@ -70,6 +70,15 @@ def test_without_its_key_nobody_can_see_it_ready_so_its_deadline_is_what_ends_it
     assert (own.start_deadline_at, strange.start_deadline_at) == (NOW + 3600, NOW + 7000)
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "soon", ""])
+def test_a_label_that_is_no_number_takes_away_no_limit(fleet: Fleet, cloud: Cloud, number: str) -> None:
+    labels = dict.fromkeys(("idle_s", "deadline_at", "start_deadline_at", "budget_usd", "gpu_count"), number)
+    made = adopt(fleet, cloud.add("gpu-tiny-1", name="tiny", **labels))
+    assert made is not None
+    assert (made.idle_s, made.budget_usd, made.gpu_count) == (900.0, None, 0)
+    assert made.deadline_at == made.created_at + 86_400
+
+
 def test_it_is_remembered_with_which_account_it_was_seen(fleet: Fleet, cloud: Cloud) -> None:
     cloud.credentials = "account-1"
     made = adopt(fleet, cloud.add("gpu-tiny-1"))

@@ -77,6 +77,16 @@ def test_all_that_ever_named_it_have_spent_it(fleet: Fleet, cloud: Cloud) -> Non
     assert left_of(fleet.store, "ci", NOW + 2 * HOUR_S) == pytest.approx(10 - 2 - 4)
 
 
+def test_one_that_ends_while_it_is_looked_at_has_spent_it_once(fleet: Fleet, cloud: Cloud, clock: FakeClock) -> None:
+    join(fleet.store, "ci=3")
+    add(fleet, cloud, "one")
+    add(fleet, cloud, "two")
+    clock.time += HOUR_S / 2
+    as_they_were = fleet.store.live()
+    fleet.store.move(fleet.store.live()[0], State.GONE, at=clock.now())
+    assert ends_at(fleet.store, as_they_were, clock.now())["ci"] > clock.now()
+
+
 def test_there_is_room_as_long_as_a_start_can_be_paid(fleet: Fleet, cloud: Cloud) -> None:
     join(fleet.store, "ci=1")
     add(fleet, cloud, "lives")
@@ -139,7 +149,7 @@ def test_a_price_that_rises_brings_the_end_of_all_of_them_nearer(fleet: Fleet, c
     assert (before, after) == (pytest.approx(NOW + 2 * HOUR_S), pytest.approx(NOW + 1.5 * HOUR_S))
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(
     budget=st.floats(0.5, 50),
     members=st.lists(st.tuples(st.floats(0.1, 9), st.floats(0, 3000)), min_size=1, max_size=4),

@@ -1,7 +1,7 @@
 """One order after the other within one set of limits, round after round: clouds in memory, and no waiting."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from gpu_cli.fleet.rounds import FIRST_PAUSE_S, JITTER, LONGEST_PAUSE_S, launch_
 from gpu_cli.locks import Lock, released
 from gpu_cli.recipe.files import parse_recipe
 from gpu_cli.ui.progress import Silent
-from gpu_providers.base import Boot, LaunchRequest, Offer, Resource
+from gpu_providers.base import Boot, LaunchRequest, Offer, Resource, Search
 from gpu_providers.errors import (
     AuthError,
     CommandCrashed,
@@ -301,23 +301,24 @@ def test_an_order_goes_only_where_the_user_wants_it(up: Up, runpod: House) -> No
     assert (request.offer.host, request.regions) == ("m1", ("US-KS-2", "US-TX-3"))
 
 
-def pauses(clock: FakeClock) -> list[float]:
-    """What is waited for from now on."""
+def pauses(clock: FakeClock, runpod: House) -> list[float]:
+    """What is waited for from now on, from one search to the next."""
     waited: list[float] = []
-    sleep = clock.sleep
+    offers, asked_at = runpod.offers, []
 
-    def counted(seconds: float) -> None:
-        waited.append(seconds)
-        sleep(seconds)
+    def timed(search: Search) -> Sequence[Offer]:
+        waited.extend(clock.now() - at for at in asked_at[-1:])
+        asked_at.append(clock.now())
+        return offers(search)
 
-    clock.sleep = counted  # type: ignore[method-assign]
+    runpod.offers = timed  # type: ignore[method-assign]
     return waited
 
 
 def test_it_asks_again_until_it_is_up_and_waits_longer_each_time(up: Up, runpod: House, clock: FakeClock) -> None:
     runpod.sold = runpod.sold[:1]
     runpod.launches = [NoCapacity("sold out")] * 7
-    waited = pauses(clock)
+    waited = pauses(clock, runpod)
     assert up(retry_until_up=True).is_live
     expected = [min(FIRST_PAUSE_S * 2**n, LONGEST_PAUSE_S) for n in range(7)]
     assert [(1 - JITTER) * each <= one <= (1 + JITTER) * each for one, each in zip(waited, expected, strict=True)]
@@ -380,9 +381,9 @@ def test_what_failed_for_good_is_not_tried_in_later_rounds(fleet: Fleet, up: Up,
 
 def test_a_cloud_that_asks_for_patience_is_left_alone_for_so_long(up: Up, runpod: House, clock: FakeClock) -> None:
     runpod.launches = [RateLimited("429", retry_after_s=500.0)]
-    waited = pauses(clock)
+    waited = pauses(clock, runpod)
     assert up(retry_until_up=True).is_live
-    assert waited == [500.0]
+    assert waited == pytest.approx([500.0])
 
 
 def test_a_cloud_that_is_asked_for_offers_too_often_is_left_alone_for_so_long(
@@ -390,16 +391,25 @@ def test_a_cloud_that_is_asked_for_offers_too_often_is_left_alone_for_so_long(
 ) -> None:
     runpod.fails = RateLimited("429", retry_after_s=500.0)
     clock.on_sleep = lambda: setattr(runpod, "fails", None)
-    waited = pauses(clock)
+    waited = pauses(clock, runpod)
     assert up(retry_until_up=True).is_live
-    assert waited == [500.0]
+    assert waited == pytest.approx([500.0])
 
 
 def test_the_first_pause_may_be_another_one(fleet: Fleet, runpod: House, clock: FakeClock) -> None:
     runpod.launches = [NoCapacity("sold out")] * 6
-    waited = pauses(clock)
+    waited = pauses(clock, runpod)
     assert Up(replace(fleet, environ={"GPU_RETRY_PAUSE_S": "0.1"}))(retry_until_up=True).is_live
     assert 0 < waited[0] <= 0.1 * (1 + JITTER)
+
+
+def test_what_is_ended_during_a_pause_gives_up_at_once(fleet: Fleet, up: Up, runpod: House, clock: FakeClock) -> None:
+    runpod.fails = RateLimited("429", retry_after_s=500.0)
+    clock.on_sleep = lambda: call_off_launches(fleet, ["tiny"])
+    with released(fleet.launch_lock("tiny")) as lock:
+        assert lock.try_acquire()
+        assert up.fails(retry_until_up=True).code == "ended-while-starting"
+    assert clock.now() <= NOW + 2
 
 
 def test_ctrl_c_between_two_rounds_leaves_nothing(fleet: Fleet, up: Up, runpod: House, clock: FakeClock) -> None:

@@ -213,6 +213,7 @@ def test_each_hand_is_named_in_the_words_about_what_ends_it(fleet: Fleet, instal
     guard = Lock(lock_path(fleet.paths))
     assert guard.try_acquire()
     both = deployment(provider="lambda", kind=Kind.VM, link=Link.SSH, own_stop_armed=True)
+    fleet.keys.create(both.resource_name)
     assert "idle (supervisor, installed guard and guard at Modal), at" in stops_in_words(fleet, both)
     assert gap_in_words(fleet, both) == ""
     guard.release()

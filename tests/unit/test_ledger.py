@@ -223,7 +223,7 @@ def test_looks_that_say_the_same_are_one_stretch_and_what_cost_nothing_is_none(f
     assert stretches(fleet) == [(120, 240, 0.5), (240, 480, 2.0), (480, 600, 3.0)]
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     looks=st.lists(st.tuples(st.floats(0.1, 5000), st.sampled_from([0.0, 0.1, 2.0, 7.5])), max_size=12),
     kind=st.sampled_from([Kind.POD, Kind.SERVERLESS]),

@@ -15,7 +15,7 @@ from scripted_workspace import (
 )
 
 from gpu_providers.base import Resource, ResourceState
-from gpu_providers.errors import Incomplete, AuthError, NotFound, ProviderError, ProviderUnavailable
+from gpu_providers.errors import AuthError, Incomplete, NotFound, ProviderError, ProviderUnavailable
 
 H100_USD, L40S_USD = 4.3952, 4.3952 - 3.95 + 1.95
 """An hour of the container that was ordered, and of the same one with its second choice of cards."""

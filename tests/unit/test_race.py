@@ -460,6 +460,20 @@ def test_what_a_killed_race_has_left_is_cleared_away_first(track: Track, sky: Sk
     assert ABANDONED in {one.reason for one in track.fleet.store.ended()}
 
 
+def test_who_looks_at_the_lock_of_a_racer_does_not_keep_it_from_racing(track: Track) -> None:
+    sleep = track.clock.sleep
+
+    def look_away(seconds: float) -> None:
+        looked_at.release()
+        sleep(seconds)
+
+    with released(track.fleet.launch_lock("tiny-race-1")) as looked_at:
+        assert looked_at.try_acquire()
+        track.clock.sleep = look_away  # type: ignore[method-assign]
+        track.fates["no"] = works
+        assert track.run(sold("no"), sold("se")).name == "tiny"
+
+
 def test_a_deployment_that_has_the_name_of_a_racer_is_left_alone(track: Track, sky: Sky) -> None:
     sky.add("gpu-tiny-race-1-1")
     track.fleet.store.add(deployment("tiny-race-1"))

@@ -24,7 +24,7 @@ from gpu_cli.recipe.files import parse_recipe
 from gpu_providers.base import Link
 
 REPLACE = "name: tiny\nmodel: A/B\nspot: true\nwhen_lost: replace\n"
-TERMS = Terms(3.5, 1200.0)
+TERMS = Terms(3.5, 1200.0, region="eu")
 
 
 @pytest.fixture
@@ -92,6 +92,7 @@ def test_what_was_taken_back_is_launched_again_with_what_is_left_of_its_limits(
         "--max-price": "3.500000",
         "--start-deadline": "30m",
         "--boot-deadline": "20m",
+        "--region": "eu",
         "--budget-group": "ci",
     }
     assert said == "tiny is being replaced (1 of at most 3)"

@@ -381,7 +381,7 @@ def test_a_pod_without_its_id_is_no_answer_and_never_seems_gone(
     pod_id = launched(provider).resource_id
     cloud.misbehave({"do": "missing-fields", "fields": ["id"]})
     for ask in (lambda: provider.find("gpu-test-1"), lambda: provider.describe(pod_id), provider.list_resources):
-        with pytest.raises(ProviderUnavailable, match="without its id|not about"):
+        with pytest.raises(ProviderUnavailable, match=r"without its id|not about"):
             ask()
 
 

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from gpu_cli.app import app
+from gpu_cli.commands.documents import stops_now
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.confirm import check_ended_by_something
-from gpu_cli.fleet.deployment import State
+from gpu_cli.fleet.deployment import LOST_RACE, State
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import lock_path
 from gpu_cli.fleet.metering import looked_at
@@ -131,6 +132,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     now = fleet.clock.now()
     with closing(fleet.store):
         fleet.store.add(deployment(created_at=now, launched_at=now, active_at=now, deadline_at=now + 3600))
+        fleet.keys.create("gpu-tiny-1")
         cloud.add("gpu-tiny-1")
         yield fleet
 
@@ -148,6 +150,28 @@ def test_ls_marks_what_nothing_will_end_and_what_only_the_guard_of_this_machine_
         assert "ONLY FROM THIS MACHINE: idle 10m" in listed()
         fleet.store.update("gpu-tiny-1", own_stop_armed=True)
         assert "  idle 10m, or in" in listed()
+
+
+def test_without_its_key_no_guard_here_ends_it_for_being_idle(fleet: Fleet) -> None:
+    fleet.keys.forget("gpu-tiny-1")
+    with released(Lock(lock_path(fleet.paths))) as guard:
+        assert guard.try_acquire()
+        assert "idle 10m" not in listed()
+        tiny = fleet.store.get("gpu-tiny-1")
+        armed = {(stop.kind, stop.by): stop.armed for stop in stops_now(fleet, tiny, fleet.clock.now())}
+    assert armed["idle", "guard"] is False
+    assert armed["deadline", "guard"] is True
+
+
+def test_what_raced_and_was_never_had_is_not_listed(fleet: Fleet) -> None:
+    now = fleet.clock.now()
+    for number, resource_id in enumerate(["", "id-2"], start=1):
+        racer = deployment(f"other-race-{number}", resource_id=resource_id, tied=True)
+        fleet.store.add(racer)
+        fleet.store.move(racer, State.GONE, at=now, reason=LOST_RACE)
+    told = listed()
+    assert "other-race-1" not in told
+    assert "other-race-2" in told
 
 
 def test_up_does_not_pass_over_that_nothing_will_end_it(fleet: Fleet) -> None:

@@ -27,7 +27,6 @@ def adopt(
     """Put on record what runs at a cloud and was launched elsewhere: from now on it is guarded from here, too."""
     from gpu_cli.commands.documents import deployment_with_stops
     from gpu_cli.commands.here import open_here
-    from gpu_cli.fleet.guard_process import ensure_guard
     from gpu_cli.fleet.inventory import take_inventory
 
     if bool(names) == everything:
@@ -36,8 +35,6 @@ def adopt(
         inventory = take_inventory(fleet)
         chosen = _strangers(fleet, inventory) if everything else _named(fleet, inventory, names or [])
         adopted = _adopt_all(fleet, chosen)
-        if adopted:
-            ensure_guard(fleet)
         messages = [line for deployment in adopted for line in _told(fleet, deployment)]
         document = {"adopted": [deployment_with_stops(fleet, deployment) for deployment in adopted]}
     if everything and inventory.unreached:
@@ -62,9 +59,15 @@ def _named(fleet: "Fleet", inventory: "Inventory", names: Iterable[str]) -> "Seq
 
 
 def _adopt_all(fleet: "Fleet", resources: "Iterable[Resource]") -> "Sequence[Deployment]":
+    """Guarded from here on, also those before one that cannot be adopted."""
+    from gpu_cli.fleet.guard_process import ensure_guard
     from gpu_cli.fleet.recover import take_over
 
-    return [take_over(fleet, resource) for resource in resources]
+    try:
+        return [take_over(fleet, resource) for resource in resources]
+    finally:
+        if fleet.store.live():
+            ensure_guard(fleet)
 
 
 def _told(fleet: "Fleet", deployment: "Deployment") -> Sequence[str]:

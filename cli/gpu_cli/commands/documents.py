@@ -20,7 +20,13 @@ def deployment_with_stops(fleet: Fleet, deployment: Deployment) -> Mapping[str, 
 def stops_now(fleet: Fleet, deployment: Deployment, now: float) -> Sequence[Stop]:
     """What will end one deployment, by whom there is."""
     shared, hands = end_of(fleet.store, deployment, now), keepers(fleet)
-    return stops_of(deployment, guard_lives=guard_lives(fleet.paths), keepers=hands, group_ends_at=shared)
+    return stops_of(
+        deployment,
+        guard_lives=guard_lives(fleet.paths),
+        keepers=hands,
+        group_ends_at=shared,
+        has_key=fleet.keys.path(deployment.resource_name).exists(),
+    )
 
 
 def deployment_document(deployment: Deployment, stops: Sequence[Stop], now: float) -> Mapping[str, object]:

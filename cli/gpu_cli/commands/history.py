@@ -1,7 +1,6 @@
 """`gpu history`: how starts went, by where they were."""
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -99,7 +98,13 @@ def _times_s(starts: "Sequence[Start]") -> Mapping[str, Sequence[float]]:
 def _time_document(seconds: Sequence[float]) -> Mapping[str, float] | None:
     if not seconds:
         return None
-    return {"median": round(statistics.median(seconds), 3), "p90": round(_p90(seconds), 3)}
+    return {"median": round(_median(seconds), 3), "p90": round(_p90(seconds), 3)}
+
+
+def _median(seconds: Sequence[float]) -> float:
+    from statistics import median  # slow to import, and `gpu --help` counts nothing
+
+    return median(seconds)
 
 
 def _p90(seconds: Sequence[float]) -> float:
@@ -137,5 +142,5 @@ def _time_in_words(seconds: Sequence[float]) -> str:
 
     if not seconds:
         return ""
-    median_s, slow_s = round(statistics.median(seconds)), round(_p90(seconds))
+    median_s, slow_s = round(_median(seconds)), round(_p90(seconds))
     return format_duration(median_s) if slow_s <= median_s else f"{format_duration(median_s)}-{format_duration(slow_s)}"

@@ -46,10 +46,17 @@ def ls(
         now, guarded, kept = fleet.clock.now(), guard_lives(fleet.paths), keepers(fleet) if live else NO_KEEPERS
         groups = ends_at(fleet.store, live, now)
         ended = fleet.store.ended(since=0.0 if everything else now - RECENT_S)
-        unknown = strangers(fleet)
+        unknown, keys = strangers(fleet), set(fleet.keys.resource_names())
     shown = (*live, *(ended if everything else _without_passed_over(live, ended)))
     stops = [
-        stops_of(one, guard_lives=guarded, keepers=kept, group_ends_at=groups.get(one.budget_group)) for one in shown
+        stops_of(
+            one,
+            guard_lives=guarded,
+            keepers=kept,
+            group_ends_at=groups.get(one.budget_group),
+            has_key=one.resource_name in keys,
+        )
+        for one in shown
     ]
     problems = {one.deployment.resource_name: one.problem for one in seen if one.problem}
     workers = {
@@ -83,9 +90,13 @@ def _trouble(live: "Sequence[Deployment]", kept: "Keepers") -> tuple[str, ...]:
 
 
 def _without_passed_over(live: "Sequence[Deployment]", ended: "Sequence[Deployment]") -> "list[Deployment]":
-    """Offers that no cloud would give were passed over for the next one, which is what has become of the name."""
+    """Offers that no cloud would give were passed over for the next one, which is what has become of the name. Who
+    raced has its name for the race only.
+    """
+    from gpu_cli.fleet.race_names import is_racer
+
     latest = {one.name: one for one in sorted((*live, *ended), key=lambda one: one.created_at)}
-    return [one for one in ended if one.resource_id or latest[one.name] is one]
+    return [one for one in ended if one.resource_id or (latest[one.name] is one and not is_racer(one))]
 
 
 def _told(deployment: "Deployment", key: str, by_name: Mapping[str, str]) -> Mapping[str, str]:
@@ -142,7 +153,9 @@ def _end(deployment: "Deployment", stops: "Sequence[Stop]", now: float) -> str:
     group_ends_at = group_end_of(stops)
     latest = seconds_in_words(max(0.0, ends_at_latest(deployment, group_ends_at) - now))
     cost = format_usd(worst_case_usd(deployment, group_ends_at))
-    return f"{_warning(deployment, stops)}idle {format_duration(deployment.idle_s)}, or in {latest} (<= {cost})"
+    armed = {stop.kind for stop in stops if stop.armed}
+    idle = "" if armed and "idle" not in armed else f"idle {format_duration(deployment.idle_s)}, or "
+    return f"{_warning(deployment, stops)}{idle}in {latest} (<= {cost})"
 
 
 def _warning(deployment: "Deployment", stops: "Sequence[Stop]") -> str:

@@ -16,7 +16,9 @@ _COLUMNS = ("TRIED", "GPU", "REGION", "$/H", "TIME", "COST", "WHAT HAPPENED")
 
 @contextmanager
 def told_in_the_end(tried: "list[Attempt]") -> Iterator[None]:
-    """People get a table when anything failed, or more than one was tried; scripts get `tried` with every error."""
+    """People get a table when it failed, was interrupted, or more than one was tried; scripts get `tried` with every
+    error.
+    """
     try:
         yield
     except UserError as error:
@@ -24,6 +26,9 @@ def told_in_the_end(tried: "list[Attempt]") -> Iterator[None]:
 
         _tell(tried)
         error.document = {**error.document, "tried": tried_document(tried)}
+        raise
+    except KeyboardInterrupt:
+        _tell(tried)
         raise
     if len(tried) > 1:
         _tell(tried)

@@ -1,6 +1,6 @@
 """`gpu up`: an endpoint for a recipe."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # imported where used, so that `gpu --help` stays fast
     from gpu_cli.fleet.fleet import Fleet
     from gpu_cli.fleet.launch import Wanted
     from gpu_cli.fleet.policy import Attempt
+    from gpu_providers.base import Offer
 
 
 def up(
@@ -93,8 +94,10 @@ def up(
         race=race,
     )
     with open_here() as fleet:
-        wanted = wanted if dry_run else in_budget_group(fleet, wanted, budget_group)
-        result = _dry_run(fleet, wanted, only) if dry_run else _up(fleet, wanted, only, show_key=show_key)
+        if dry_run:
+            result = _dry_run(fleet, wanted, only, budget_group)
+        else:
+            result = _up(fleet, in_budget_group(fleet, wanted, budget_group), only, show_key=show_key)
     show(result, as_json=as_json)
 
 
@@ -146,7 +149,19 @@ def _story(fleet: "Fleet", deployment: "Deployment") -> tuple[str, ...]:
     )
 
 
-def _dry_run(fleet: "Fleet", wanted: "Wanted", provider: str | None) -> Result:
+def _caps_usd(fleet: "Fleet", wanted: "Wanted", offer: "Offer", budget_group: str | None) -> Sequence[float]:
+    """What it may cost at most there. Raises UserError as a launch would where that pays for no start."""
+    from gpu_cli.fleet.budget_groups import room_if_joined
+    from gpu_cli.fleet.failover import SHORTEST_BUDGET_S, check_budget
+
+    caps_usd = [check_budget(wanted.limits, offer, ())]
+    if budget_group:
+        now, price = fleet.clock.now(), offer.price_usd_per_hour
+        caps_usd.append(room_if_joined(fleet.store, budget_group, price, now=now, shortest_s=SHORTEST_BUDGET_S))
+    return [max(0.0, usd) for usd in caps_usd if usd is not None]
+
+
+def _dry_run(fleet: "Fleet", wanted: "Wanted", provider: str | None, budget_group: str | None) -> Result:
     from gpu_cli.commands.plan_report import plan_document
     from gpu_cli.fleet.planning import launchable_plan
     from gpu_cli.fleet.supervised import engine_args_on
@@ -156,8 +171,7 @@ def _dry_run(fleet: "Fleet", wanted: "Wanted", provider: str | None) -> Result:
     first, limits, recipe = plan.candidates[0], wanted.limits, wanted.recipe
     price_usd_per_hour = first.offer.price_usd_per_hour
     args = engine_args_on(first, recipe, model=str(recipe.model), host="HOST", port=8000)
-    worst_usd = price_usd_per_hour * limits.ttl_s / 3600
-    worst_usd = worst_usd if limits.budget_usd is None else min(worst_usd, limits.budget_usd)
+    worst_usd = min([price_usd_per_hour * limits.ttl_s / 3600, *_caps_usd(fleet, wanted, first.offer, budget_group)])
     document = {
         "dry_run": True,
         "name": wanted.name,

@@ -17,20 +17,24 @@ def wait(
     timeout: Annotated[str, typer.Option("--timeout", help="Give up waiting after so long; it goes on.")] = "1h",
     as_json: AsJson = False,
 ) -> None:
-    """Wait until a deployment is ready, and print its base_url."""
+    """Wait until a deployment is ready, and print its base_url; also while its launch is still choosing an offer."""
     from gpu_cli.commands.documents import deployment_with_stops
     from gpu_cli.commands.here import need_endpoint, open_here, the_deployment
     from gpu_cli.fleet.deployment import STARTING, State
     from gpu_cli.fleet.guard_process import ensure_guard
+    from gpu_cli.locks import is_held
 
     with open_here() as fleet:
-        deployment = the_deployment(fleet, name)
         give_up_at = fleet.clock.now() + _seconds(timeout)
+        while name and not fleet.store.find_live(name) and is_held(fleet.launch_lock_path(name)):
+            if fleet.clock.now() >= give_up_at:
+                raise _still_starting(f"{name} is still being launched", timeout)
+            fleet.clock.sleep(POLL_S)
+        deployment = the_deployment(fleet, name)
         while deployment.state in STARTING:
             ensure_guard(fleet)  # it sees detached starts through
             if fleet.clock.now() >= give_up_at:
-                message = f"{deployment.name} is still {deployment.state} after {timeout}"
-                raise UserError(Exit.NEVER_HEALTHY, "still-starting", message, hint="it goes on starting; wait again")
+                raise _still_starting(f"{deployment.name} is still {deployment.state}", timeout)
             fleet.clock.sleep(POLL_S)
             deployment = fleet.store.get(deployment.resource_name)
         if deployment.state is not State.READY:
@@ -40,6 +44,11 @@ def wait(
         deployment = need_endpoint(fleet, deployment)
         document = deployment_with_stops(fleet, deployment)
     show(Result(document, stdout=deployment.base_url), as_json=as_json)
+
+
+def _still_starting(what: str, timeout: str) -> UserError:
+    hint = "it goes on starting; wait again"
+    return UserError(Exit.NEVER_HEALTHY, "still-starting", f"{what} after {timeout}", hint=hint)
 
 
 def _seconds(timeout: str) -> float:

@@ -7,10 +7,11 @@ from gpu_cli.config.settings import Limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.called_off import check_not_called_off
+from gpu_cli.fleet.caveats import tell_caveats
 from gpu_cli.fleet.create import create
 from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.experience import keep_expected
-from gpu_cli.fleet.fallback_cards import dearest_usd_per_hour, fallbacks, in_words
+from gpu_cli.fleet.fallback_cards import dearest_usd_per_hour, fallbacks
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard_process import await_guard, call_guard
 from gpu_cli.fleet.link import reached_at
@@ -24,11 +25,8 @@ from gpu_cli.planner.offers.session_price import DEFAULT_USE_S
 from gpu_cli.planner.rank import Candidate
 from gpu_cli.recipe.schema import Recipe
 from gpu_cli.ui.progress import Progress
-from gpu_cli.units import format_usd
 from gpu_providers.base import Kind, LaunchRequest, Link, Offer, Provider, Resource
 from gpu_providers.errors import CreateUnknown, ProviderError
-
-LEAST_TOLD_USD = 0.01
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def launch_one(
         resource = _created(fleet, known, provider, replace(request, instead=instead))
         known.deployment = replace(known.deployment, resource_id=resource.resource_id)
         deployment = _launched(fleet, known.deployment, resource, tied=wanted.wait or wanted.tied)
-        _tell_terms(candidate, instead, provider, progress)
+        tell_caveats(candidate, instead, provider, progress)
     if not wanted.wait:
         return deployment
     boot_deadline_s = wanted.limits.boot_deadline_s
@@ -137,7 +135,7 @@ def _keep_recipe(fleet: Fleet, wanted: Wanted, offer: Offer, deployment: Deploym
     if not offer.interruptible:
         return
     replacements = lost.replacements + 1 if lost else 0
-    terms = Terms(limits.max_price_usd_per_hour, limits.boot_deadline_s, replacements)
+    terms = Terms(limits.max_price_usd_per_hour, limits.boot_deadline_s, replacements, wanted.region)
     kept.keep(deployment.resource_name, wanted.recipe, terms)
 
 
@@ -221,31 +219,6 @@ def _launched(fleet: Fleet, deployment: Deployment, resource: Resource, *, tied:
         **metered,
     )
     return advance(fleet, deployment, State.BOOTING, tied=tied)
-
-
-def _tell_terms(candidate: Candidate, instead: Sequence[Offer], provider: Provider, progress: Progress) -> None:
-    for told in (in_words(candidate.offer, instead), _traffic(candidate), _caveat(provider, candidate)):
-        if told:
-            progress.note(told)
-
-
-def _traffic(candidate: Candidate) -> str:
-    """What it costs beside its hours; empty where that is nothing to speak of."""
-    usd = candidate.session.traffic_usd
-    return f"traffic of image and weights: some {format_usd(usd)}, once" if usd >= LEAST_TOLD_USD else ""
-
-
-def _caveat(provider: Provider, candidate: Candidate) -> str:
-    """What to know of an edge that does not wait for ever; empty where there is none."""
-    limit_s = provider.first_byte_limit_s(candidate.offer.kind)
-    if limit_s is None:
-        return ""
-    speed = candidate.speed
-    tokens = f", some {speed.decode_tokens_per_s_single * limit_s:.0f} tokens here" if speed else ""
-    return (
-        f"{provider.name} cuts requests that get no byte of an answer for {limit_s:.0f} s: "
-        f"stream what takes longer to write{tokens}"
-    )
 
 
 def _price(deployment: Deployment, resource: Resource) -> float:

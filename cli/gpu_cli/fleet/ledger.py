@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from gpu_cli.fleet.metering import Segment
-
 if TYPE_CHECKING:  # `gpu --help` opens no store
     from sqlite3 import Row
 
@@ -31,6 +29,20 @@ class By(StrEnum):
     DEPLOYMENT = "deployment"
     """By name: there may have been several of one name, one after the other."""
     GROUP = "group"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of time at one rate."""
+
+    since: float
+    until: float
+    usd_per_hour: float
+
+    @property
+    def usd(self) -> float:
+        """What it cost."""
+        return (self.until - self.since) / 3600 * self.usd_per_hour
 
 
 @dataclass(frozen=True)

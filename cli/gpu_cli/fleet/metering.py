@@ -4,24 +4,11 @@ A price that changes counts from the look that sees it on, and never backwards.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gpu_cli.fleet.deployment import Deployment
+from gpu_cli.fleet.ledger import Segment
 from gpu_providers.base import Kind
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of time at one rate."""
-
-    since: float
-    until: float
-    usd_per_hour: float
-
-    @property
-    def usd(self) -> float:
-        """What it cost."""
-        return (self.until - self.since) / 3600 * self.usd_per_hour
 
 
 def says_nothing_new(deployment: Deployment, usd_per_hour: float) -> bool:

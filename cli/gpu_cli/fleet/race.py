@@ -21,13 +21,14 @@ from gpu_cli.fleet.racer import Racer
 from gpu_cli.fleet.start import still_wanted
 from gpu_cli.fleet.store import NameTaken, StateMoved, StoreCorrupt
 from gpu_cli.fleet.teardown import tear_down
-from gpu_cli.locks import released
+from gpu_cli.locks import Lock, released
 from gpu_cli.planner.rank import Candidate
 from gpu_cli.ui.progress import Progress
 from gpu_cli.units import format_usd
 from gpu_providers.base import Kind
 
 POLL_S = 0.2
+LOCK_TRIES = 5
 CALLED_OFF = "the race was called off"
 
 
@@ -56,13 +57,22 @@ def _lanes(fleet: Fleet, wanted: Wanted) -> Iterator[list[str]]:
     names = [racer_name(wanted.name, number + 1) for number in range(wanted.race)]
     with contextlib.ExitStack() as held:
         for name in names:
-            acquired = held.enter_context(released(fleet.launch_lock(name))).try_acquire()
+            acquired = _acquire(fleet, held.enter_context(released(fleet.launch_lock(name))))
             living = fleet.store.find_live(name)
             if not acquired or (living and not living.tied):
                 raise _taken(name)
             if living:
                 tear_down(fleet, living, ABANDONED)
         yield names
+
+
+def _acquire(fleet: Fleet, lock: Lock) -> bool:
+    """Those who look whether it is held have it for a moment."""
+    for _ in range(LOCK_TRIES):
+        if lock.try_acquire():
+            return True
+        fleet.clock.sleep(POLL_S)
+    return False
 
 
 class _Race:

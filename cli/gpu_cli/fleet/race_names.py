@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from gpu_cli.fleet.deployment import Deployment
 
+_RACER = re.compile(r"-race-\d+\Z")
+
 
 def racer_name(name: str, number: int) -> str:
     """Until it is known whether it is kept, as `name`."""
@@ -13,5 +15,9 @@ def racer_name(name: str, number: int) -> str:
 
 def racers_for(name: str, live: Sequence[Deployment]) -> Sequence[Deployment]:
     """Those that race now to become the deployment of this name."""
-    racing = re.compile(re.escape(name) + r"-race-\d+")
-    return [deployment for deployment in live if deployment.tied and racing.fullmatch(deployment.name)]
+    return [one for one in live if is_racer(one) and _RACER.sub("", one.name) == name]
+
+
+def is_racer(deployment: Deployment) -> bool:
+    """Whether it races, or has raced and was not kept."""
+    return deployment.tied and _RACER.search(deployment.name) is not None

@@ -1,6 +1,7 @@
 """Opening the fleet, also after the store was lost: what still runs says what it is, and is put on record again."""
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -185,10 +186,12 @@ def _link(labels: Mapping[str, str]) -> Link:
 
 
 def _number(labels: Mapping[str, str], name: str) -> float | None:
+    """None for what is no number; nothing would ever be later than a deadline that is `nan`."""
     try:
-        return float(labels[name])
+        number = float(labels[name])
     except (KeyError, ValueError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def _move_aside(path: Path, clock: Clock) -> Path:

@@ -85,6 +85,7 @@ def _flags(fleet: Fleet, ended: Deployment, terms: Terms) -> list[str]:
         "--ttl": format_duration(_left_s(fleet, ended)),
         "--budget": None if left_usd is None else f"{left_usd:.6f}",
         "--max-price": None if terms.max_price_usd_per_hour is None else f"{terms.max_price_usd_per_hour:.6f}",
+        "--region": terms.region,
         "--start-deadline": format_duration(start_deadline_s),
         "--boot-deadline": format_duration(terms.boot_deadline_s),
         "--budget-group": ended.budget_group,  # also where that is none: the environment may name one

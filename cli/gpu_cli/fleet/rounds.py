@@ -24,6 +24,8 @@ from gpu_providers.price_snapshot import snapshot_offers
 FIRST_PAUSE_S = 30.0
 """`GPU_RETRY_PAUSE_S` in the environment replaces it."""
 LONGEST_PAUSE_S = 600.0
+LOOK_EVERY_S = 1.0
+"""During a pause, whether `gpu down` has called the launch off."""
 JITTER = 0.25
 """So that many who wait for the same cloud do not ask it at the same moment."""
 _IN_VAIN = frozenset({"not-launched", "nothing-fits", "no-answer"})
@@ -47,7 +49,15 @@ def launch_in_rounds(
                 raise
             pause_s = max(next(pauses), market.retry_after_s, _asked_for_s(tried[first:]))
             progress.note(f"{error.message}; asking again in {format_duration(round(pause_s, 1))}")
-        fleet.clock.sleep(pause_s)
+        _pause(fleet, wanted.name, pause_s)
+
+
+def _pause(fleet: Fleet, name: str, pause_s: float) -> None:
+    """Raises UserError as soon as the launch is called off."""
+    until = fleet.clock.now() + pause_s
+    while (left_s := until - fleet.clock.now()) > 0:
+        check_not_called_off(fleet, name)
+        fleet.clock.sleep(min(left_s, LOOK_EVERY_S))
 
 
 def _goes_on(wanted: Wanted, model: RecipeModel, error: UserError, tried: Sequence[Attempt]) -> bool:

@@ -25,6 +25,8 @@ class Terms:
     boot_deadline_s: float
     replacements: int = 0
     """How many before it were taken back, each in the place of the one before."""
+    region: str | None = None
+    """Where alone it may be (`--region`)."""
 
 
 class SpotRecipes(PrivateFiles):

@@ -38,12 +38,14 @@ def stops_of(
     guard_lives: bool,
     keepers: Keepers = NO_KEEPERS,
     group_ends_at: float | None = None,
+    has_key: bool = True,
 ) -> tuple[Stop, ...]:
     """Everything that will end it, armed or not; nothing for one that has ended.
 
     What scales to zero is not ended by idleness: the cloud then stops its workers, and so its bill. That may be sooner
     where it takes a guard to keep a worker for so long (`keep_warm`), and is never later. The budget that it shares
-    with others is used up at `group_ends_at` (`budget_groups.ends_at`).
+    with others is used up at `group_ends_at` (`budget_groups.ends_at`). Without its key on this machine (`has_key`) the
+    guard here cannot see it idle.
     """
     if not deployment.is_live:
         return ()
@@ -54,7 +56,8 @@ def stops_of(
     if deployment.kind is Kind.SERVERLESS:
         on_idle, at_deadline = {"native": own}, guard
     else:
-        on_idle, at_deadline = {"supervisor": own, **guard, **away_idle}, {"supervisor": own, **guard, **away}
+        on_idle = {"supervisor": own, "guard": guard_lives and has_key, **away_idle}
+        at_deadline = {"supervisor": own, **guard, **away}
     stops = [Stop("idle", by, armed, None, deployment.idle_s) for by, armed in on_idle.items()]
     stops += [Stop("deadline", by, armed, deployment.deadline_at, None) for by, armed in at_deadline.items()]
     if deployment.budget_usd is not None and deployment.price_usd_per_hour > 0:

@@ -201,7 +201,8 @@ def _errors(start: PastStart) -> tuple[float | None, ...]:
 
 
 def _ratio(took_s: float | None, expected_s: float) -> float | None:
-    return None if took_s is None else min(WORST_RATIO, took_s / max(LEAST_EXPECTED_S, expected_s)) - 1
+    """Whose clock was set back meanwhile, that took no less than no time."""
+    return None if took_s is None else min(WORST_RATIO, max(0.0, took_s) / max(LEAST_EXPECTED_S, expected_s)) - 1
 
 
 def _weight(age_s: float) -> float:
