@@ -27,7 +27,7 @@ from clouds import CHECKOUT, emulated
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_process import ensure_guard, recorded_guard
+from gpu_cli.fleet.guard.process import ensure_guard, recorded_guard
 from gpu_cli.fleet.recover import open_fleet
 from gpu_cli.paths import Paths
 from gpu_providers.base import LaunchRequest, Offer, Search, Secret

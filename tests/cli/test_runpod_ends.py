@@ -18,7 +18,7 @@ LATE_S = 15.0
 """How much later than the cloud the record may know, on a machine that is busy."""
 IMPATIENT = """
 import runpy
-import gpu_cli.fleet.teardown as teardown
+import gpu_cli.fleet.end.teardown as teardown
 teardown.VERIFY_DEADLINE_S = 1.0
 runpy.run_module("gpu_cli", run_name="__main__")
 """

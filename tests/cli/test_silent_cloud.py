@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from driver import Gpu
 
-from gpu_cli.fleet.ask_all import LAST_ONE_S, PATIENCE_S
 from gpu_cli.fleet.deployment import State
+from gpu_cli.fleet.market.ask_all import LAST_ONE_S, PATIENCE_S
 from gpu_cli.fleet.store import Store
 from overhead import ended
 

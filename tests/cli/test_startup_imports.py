@@ -10,7 +10,7 @@ HEAVY = {
     "asyncio",
     "boto3",
     "cryptography",
-    "gpu_cli.fleet.away",
+    "gpu_cli.fleet.away.deploy",
     "gpu_cli.recipe.schema",
     "httpx",
     "huggingface_hub",
@@ -25,7 +25,7 @@ HEAVY = {
 
 
 OF_CLOUDS = {"boto3", "gpu_providers.http", "gpu_providers.runpod.client", "httpx"}
-NOT_OF_FIT = HEAVY - {"gpu_cli.recipe.schema", "pydantic"} | {"gpu_cli.fleet.fleet", "gpu_cli.fleet.market"}
+NOT_OF_FIT = HEAVY - {"gpu_cli.recipe.schema", "pydantic"} | {"gpu_cli.fleet.fleet", "gpu_cli.fleet.market.market"}
 """A model that is known already takes neither a recipe's file, nor a hub, nor a cloud."""
 
 
@@ -67,7 +67,7 @@ def test_a_fit_imports_nothing_that_it_does_not_need() -> None:
 
 
 def test_the_guard_begins_with_nothing_heavy_and_nothing_of_the_command_line() -> None:
-    assert sorted(imported_by_python("-c", "import gpu_cli.fleet.guard") & (HEAVY | {"typer"})) == []
+    assert sorted(imported_by_python("-c", "import gpu_cli.fleet.guard.run") & (HEAVY | {"typer"})) == []
 
 
 def test_the_http_library_comes_without_what_nobody_uses_of_it() -> None:

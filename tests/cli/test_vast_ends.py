@@ -25,7 +25,7 @@ ASKING = (
 )
 IMPATIENT = """
 import runpy
-import gpu_cli.fleet.teardown as teardown
+import gpu_cli.fleet.end.teardown as teardown
 teardown.VERIFY_DEADLINE_S = 1.0
 runpy.run_module("gpu_cli", run_name="__main__")
 """

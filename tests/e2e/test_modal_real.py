@@ -20,7 +20,7 @@ from emulators.modal_cloud.edge import RESULT
 from loopback_hub import hub_with
 from served import QUESTION, RECIPE, ROUTES, ask, bring_up, left_of, wait_calmly
 
-from gpu_cli.fleet.engine_client import EngineClient
+from gpu_cli.fleet.reach.engine_client import EngineClient
 from gpu_providers.base import Secret
 
 pytestmark = pytest.mark.engine

@@ -14,8 +14,8 @@ from mutations import Answer, some_edits, spoiled
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet import teardown
 from gpu_cli.fleet.clock import Clock
+from gpu_cli.fleet.end import teardown
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.recover import described
 from gpu_cli.fleet.store import Store

@@ -10,7 +10,7 @@ from gpu_providers.errors import ProviderError
 
 def _drop_the_intent() -> None:
     """There is no row on record while the cloud is asked to make what it stands for."""
-    from gpu_cli.fleet import launch
+    from gpu_cli.fleet.launch import launch
 
     create = launch.create
 
@@ -29,7 +29,7 @@ def _drop_the_intent() -> None:
 
 def _believe_errors() -> None:
     """A cloud that answers a request to destroy with an error has destroyed."""
-    from gpu_cli.fleet import teardown
+    from gpu_cli.fleet.end import teardown
 
     def has_ended(provider: Any, resource_id: str, *_: Any, **__: Any) -> bool:
         try:
@@ -43,7 +43,7 @@ def _believe_errors() -> None:
 
 def _skip_the_search() -> None:
     """What was made, and whose id never came, is not looked for by its name."""
-    from gpu_cli.fleet import teardown
+    from gpu_cli.fleet.end import teardown
 
     teardown._another = lambda *_: None
 

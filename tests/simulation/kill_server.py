@@ -231,7 +231,7 @@ def _import_all(libraries: Sequence[str]) -> None:
 
 def _warm_up() -> None:
     """What takes long and is the same for all."""
-    importlib.import_module("gpu_cli.fleet.node").packed_node()
+    importlib.import_module("gpu_cli.fleet.node.node").packed_node()
     for module, name in (("importlib.metadata", "entry_points"), ("typer.main", "get_command")):
         found = importlib.import_module(module)
         setattr(found, name, functools.cache(getattr(found, name)))
@@ -253,7 +253,7 @@ def main() -> None:
     sys.argv = [*argv]
     if argv == [GUARD]:
         os.chdir("/")
-        guard = importlib.import_module(GUARD)
+        guard = importlib.import_module(f"{GUARD}.run")
         guard.TURN_S = TURN_S
         guard.main()
     else:

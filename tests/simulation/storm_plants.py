@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from gpu_cli.fleet import create, launch, teardown
+from gpu_cli.fleet.end import teardown
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.launch import create, launch
 from gpu_providers.base import LaunchRequest, Provider
 from gpu_providers.errors import NotFound, ProviderError
 

@@ -32,8 +32,9 @@ from virtual_threads import current
 import gpu_cli.app
 import gpu_providers
 from gpu_cli import locks
-from gpu_cli.fleet import forwarding, guard, link
-from gpu_cli.fleet.guard_process import GUARD_MODULE
+from gpu_cli.fleet.guard import run as guard
+from gpu_cli.fleet.guard.process import GUARD_MODULE
+from gpu_cli.fleet.reach import forwarding, link
 from gpu_providers import event_stream, registry
 
 START = 1_800_000_000.0

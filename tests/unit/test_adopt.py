@@ -10,10 +10,10 @@ from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import State
+from gpu_cli.fleet.end.inventory import take_inventory, take_inventory_of
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.inventory import take_inventory, take_inventory_of
+from gpu_cli.fleet.node.supervised import labels_of
 from gpu_cli.fleet.recover import adopt, adopted, described, take_over
-from gpu_cli.fleet.supervised import labels_of
 from gpu_providers.base import Kind, Resource, Secret
 from gpu_providers.errors import ProviderUnavailable
 

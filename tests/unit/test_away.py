@@ -23,15 +23,15 @@ from test_keepers import left
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet import away
-from gpu_cli.fleet.away_beats import EVERY_S, UNHEARD, Heartbeats
-from gpu_cli.fleet.away_modal import modal_client
-from gpu_cli.fleet.away_record import LATE_S, STANDS_STILL, Away, Seen, record, recorded, seen
+from gpu_cli.fleet.away import deploy as away
+from gpu_cli.fleet.away.beats import EVERY_S, UNHEARD, Heartbeats
+from gpu_cli.fleet.away.modal_way import modal_client
+from gpu_cli.fleet.away.record import LATE_S, STANDS_STILL, Away, Seen, record, recorded, seen
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_turn import Guard
-from gpu_cli.fleet.keepers import keepers
-from gpu_cli.fleet.supervised import labels_of
+from gpu_cli.fleet.guard.keepers import keepers
+from gpu_cli.fleet.guard.turn import Guard
+from gpu_cli.fleet.node.supervised import labels_of
 from gpu_cli.ui.progress import Silent
 from gpu_providers.base import Link
 from gpu_providers.lambda_cloud.tags import tags_of

@@ -190,6 +190,6 @@ def test_one_that_cannot_be_ended_does_not_save_the_others_and_the_turn_fails(
 
 
 def test_it_is_named_as_the_product_deploys_it() -> None:
-    from gpu_cli.fleet.away import NAME, TURNED_AT
+    from gpu_cli.fleet.away.deploy import NAME, TURNED_AT
 
     assert (away_guard.NAME, away_guard.TURNED_AT) == (NAME, TURNED_AT)

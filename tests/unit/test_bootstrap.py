@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gpu_cli.fleet.node import template
-from gpu_cli.fleet.slim import slimmed
+from gpu_cli.fleet.node.node import template
+from gpu_cli.fleet.node.slim import slimmed
 
 SUPERVISOR = "import json, os; print(json.dumps({'cwd': os.getcwd(), 'environ': sorted(os.environ)}))"
 FILES = {"supervisor.py": SUPERVISOR, "engine/beside.py": "BESIDE = 'ü'\n"}

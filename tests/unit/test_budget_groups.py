@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet.budget_groups import budgets_usd, check_room, end_of, ends_at, join, left_of
 from gpu_cli.fleet.deployment import State
+from gpu_cli.fleet.end.reconcile import see
+from gpu_cli.fleet.end.settle import settle
+from gpu_cli.fleet.end.stops import Stop, ends_at_latest, group_end_of, stops_of, worst_case_usd
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.reconcile import see
-from gpu_cli.fleet.settle import settle
-from gpu_cli.fleet.stops import Stop, ends_at_latest, group_end_of, stops_of, worst_case_usd
+from gpu_cli.fleet.money.budget_groups import budgets_usd, check_room, end_of, ends_at, join, left_of
 from gpu_cli.fleet.store import Store
 
 HOUR_S = 3600.0
@@ -126,7 +126,7 @@ def test_who_reaches_it_takes_all_members_down_with_it_and_nobody_else(
     fleet: Fleet, cloud: Cloud, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By any command, where no guard is at work."""
-    monkeypatch.setattr("gpu_cli.fleet.settle.ensure_guard", lambda _: None)
+    monkeypatch.setattr("gpu_cli.fleet.end.settle.ensure_guard", lambda _: None)
     join(fleet.store, "ci=4")
     for name, group in (("one", "ci"), ("two", "ci"), ("other", "")):
         add(fleet, cloud, name, budget_group=group)

@@ -15,9 +15,9 @@ from tls_engine import server_context
 
 from gpu_cli.errors import UserError
 from gpu_cli.fleet.certificates import Certificates, pinned_context
-from gpu_cli.fleet.collect import forget_keys
 from gpu_cli.fleet.deployment import State
-from gpu_cli.fleet.teardown import finish
+from gpu_cli.fleet.end.collect import forget_keys
+from gpu_cli.fleet.end.teardown import finish
 from gpu_providers.base import Secret
 
 NAME = "gpu-tiny-1"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 
-from gpu_cli.fleet.collect import Leftover, collect, collect_all, forget_at_clouds, forget_keys, survey
 from gpu_cli.fleet.deployment import State
+from gpu_cli.fleet.end.collect import Leftover, collect, collect_all, forget_at_clouds, forget_keys, survey
+from gpu_cli.fleet.end.inventory import take_inventory
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.inventory import take_inventory
 from gpu_cli.fleet.keys import Keys
 from gpu_cli.locks import released
 from gpu_providers.base import Resource, ResourceState

@@ -11,11 +11,11 @@ from scripted_server import RESET, Reply, ScriptedServer, said
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet.confirm import CONFIRM_DEADLINE_S, confirm_own_stop
 from gpu_cli.fleet.deployment import State
-from gpu_cli.fleet.engine_client import EngineClient
+from gpu_cli.fleet.end.stops import stops_of
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.stops import stops_of
+from gpu_cli.fleet.launch.confirm import CONFIRM_DEADLINE_S, confirm_own_stop
+from gpu_cli.fleet.reach.engine_client import EngineClient
 from gpu_cli.ui.progress import Silent
 from gpu_providers.base import Kind, Secret, SelfDestruction
 

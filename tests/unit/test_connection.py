@@ -7,12 +7,12 @@ import pytest
 from fleets import deployment, make_fleet
 
 from gpu_cli.errors import UserError
-from gpu_cli.fleet.connection import Connection
 from gpu_cli.fleet.deployment import Deployment, State
-from gpu_cli.fleet.engine_client import EngineUnreachable
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_process import lock_path
-from gpu_cli.fleet.link import client_for
+from gpu_cli.fleet.guard.process import lock_path
+from gpu_cli.fleet.launch.connection import Connection
+from gpu_cli.fleet.reach.engine_client import EngineUnreachable
+from gpu_cli.fleet.reach.link import client_for
 from gpu_cli.locks import Lock, released
 from gpu_providers.base import Link, Secret
 

@@ -13,10 +13,10 @@ from typer.testing import CliRunner, Result
 from gpu_cli.app import app
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet.budget_groups import join
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.money.budget_groups import join
 
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=3)
 HOUR_S = 3600.0

@@ -8,9 +8,9 @@ import pytest
 from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 
 from gpu_cli.errors import UserError
-from gpu_cli.fleet.create import create
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.launch.create import create
 from gpu_providers.base import Kind, LaunchRequest, Offer
 from gpu_providers.errors import CreateUnknown, NoCapacity, ProviderUnavailable, RateLimited
 

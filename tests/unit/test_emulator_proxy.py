@@ -18,7 +18,7 @@ from emulators.forwarding import forward
 from emulators.runpod.proxy import Exposed, Proxy
 from emulators.server import Request, Response, Router, Server
 
-from gpu_cli.fleet.node import packed_node
+from gpu_cli.fleet.node.node import packed_node
 from gpu_cli.paths import shipped
 
 IMAGE = "vllm/vllm-openai:v0.32.0"

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from gpu_cli.fleet.engine_client import EngineClient, EngineRefused, EngineUnreachable, parse_work
+from gpu_cli.fleet.reach.engine_client import EngineClient, EngineRefused, EngineUnreachable, parse_work
 from gpu_providers.base import Secret
 
 

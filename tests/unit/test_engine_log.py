@@ -1,6 +1,6 @@
 import pytest
 
-from gpu_cli.fleet.engine_log import Milestone, diagnose, last_words, milestone
+from gpu_cli.fleet.launch.engine_log import Milestone, diagnose, last_words, milestone
 
 START = [
     "INFO:     Started server",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_cli.fleet.engine_log import diagnose
+from gpu_cli.fleet.launch.engine_log import diagnose
 
 LOGS = Path(__file__).with_name("data") / "engine_logs"
 

@@ -21,8 +21,8 @@ from hub_emulator import HubEmulator, Repository, running_hub
 
 import engine_start
 from gpu_cli.fleet.certificates import Certificates, pinned_context
-from gpu_cli.fleet.engine_log import Milestone, diagnose, milestone
-from gpu_cli.fleet.node import packed_node, template
+from gpu_cli.fleet.launch.engine_log import Milestone, diagnose, milestone
+from gpu_cli.fleet.node.node import packed_node, template
 
 KEY, TOKEN = "sk-secret", "hf-secret"
 PATIENCE_S = 20.0

@@ -12,7 +12,13 @@ from sellers import offer
 from gpu_cli import __version__
 from gpu_cli.config.settings import Settings, resolve_limits
 from gpu_cli.fleet.deployment import ON_REQUEST, Deployment, State
-from gpu_cli.fleet.experience import (
+from gpu_cli.fleet.end.spot import TAKEN_BACK
+from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard.process import lock_path, version_path
+from gpu_cli.fleet.launch.failover import launch
+from gpu_cli.fleet.launch.launch import Wanted
+from gpu_cli.fleet.launch.policy import FAILURES
+from gpu_cli.fleet.market.experience import (
     HOSTS_FAULT,
     LEAST_LOAD_S,
     LOST,
@@ -22,13 +28,7 @@ from gpu_cli.fleet.experience import (
     keep_expected,
     starts,
 )
-from gpu_cli.fleet.failover import launch
-from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_process import lock_path, version_path
-from gpu_cli.fleet.launch import Wanted
-from gpu_cli.fleet.planning import Wish
-from gpu_cli.fleet.policy import FAILURES
-from gpu_cli.fleet.spot import TAKEN_BACK
+from gpu_cli.fleet.market.planning import Wish
 from gpu_cli.locks import Lock, released
 from gpu_cli.planner.offers.expectations import LEARNT_FROM_S, Correction
 from gpu_cli.planner.rank import rank

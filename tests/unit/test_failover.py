@@ -13,15 +13,15 @@ from gpu_cli import __version__
 from gpu_cli.config.settings import Limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet import budget_groups
-from gpu_cli.fleet.called_off import begin_launch, call_off_launches
 from gpu_cli.fleet.deployment import Deployment, State
-from gpu_cli.fleet.failover import SHORTEST_BUDGET_S
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_process import lock_path, version_path
-from gpu_cli.fleet.launch import Wanted
-from gpu_cli.fleet.policy import Attempt
-from gpu_cli.fleet.rounds import FIRST_PAUSE_S, JITTER, LONGEST_PAUSE_S, launch_in_rounds
+from gpu_cli.fleet.guard.process import lock_path, version_path
+from gpu_cli.fleet.launch.called_off import begin_launch, call_off_launches
+from gpu_cli.fleet.launch.failover import SHORTEST_BUDGET_S
+from gpu_cli.fleet.launch.launch import Wanted
+from gpu_cli.fleet.launch.policy import Attempt
+from gpu_cli.fleet.launch.rounds import FIRST_PAUSE_S, JITTER, LONGEST_PAUSE_S, launch_in_rounds
+from gpu_cli.fleet.money import budget_groups
 from gpu_cli.locks import Lock, released
 from gpu_cli.recipe.files import parse_recipe
 from gpu_cli.ui.progress import Silent
@@ -365,7 +365,7 @@ def test_a_model_that_fits_on_nothing_that_is_sold_anywhere_is_not_waited_for(
     up: Up, runpod: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runpod.sold = ()
-    monkeypatch.setattr("gpu_cli.fleet.rounds.snapshot_offers", lambda: [replace(on("m1"), gpu_memory_gib=12.0)])
+    monkeypatch.setattr("gpu_cli.fleet.launch.rounds.snapshot_offers", lambda: [replace(on("m1"), gpu_memory_gib=12.0)])
     assert up.fails(retry_until_up=True).exit_status is Exit.NOTHING_FITS
     assert len(runpod.searches) == 1
 

@@ -12,12 +12,12 @@ from sellers import offer
 
 from gpu_cli import __version__
 from gpu_cli.config.settings import Limits
-from gpu_cli.fleet.failover import launch
-from gpu_cli.fleet.fallback_cards import fallbacks
+from gpu_cli.fleet.end.stops import worst_case_usd
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_process import lock_path, version_path
-from gpu_cli.fleet.launch import Wanted
-from gpu_cli.fleet.stops import worst_case_usd
+from gpu_cli.fleet.guard.process import lock_path, version_path
+from gpu_cli.fleet.launch.failover import launch
+from gpu_cli.fleet.launch.fallback_cards import fallbacks
+from gpu_cli.fleet.launch.launch import Wanted
 from gpu_cli.locks import Lock, released
 from gpu_cli.planner.configurations import Configurations
 from gpu_cli.planner.engine.engine_settings import EngineVersion

@@ -17,8 +17,8 @@ from driver import wait_until
 from tls_engine import TlsEngine, server_context
 
 from gpu_cli.fleet.certificates import Certificates, pinned_context
-from gpu_cli.fleet.forwarders import Forwarders
-from gpu_cli.fleet.pinned_tls import PinnedTls
+from gpu_cli.fleet.reach.forwarders import Forwarders
+from gpu_cli.fleet.reach.pinned_tls import PinnedTls
 from gpu_providers.base import Secret
 
 NAME = "gpu-tiny-1"

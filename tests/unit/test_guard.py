@@ -14,11 +14,11 @@ from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 
 from gpu_cli import __version__
 from gpu_cli.fleet.deployment import State
+from gpu_cli.fleet.end.spot import Terms, spot_recipes
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard import LINGER_S, run
-from gpu_cli.fleet.guard_process import await_guard, guard_lives, lock_path, version_path
-from gpu_cli.fleet.guard_turn import TURN_S, Guard
-from gpu_cli.fleet.spot import Terms, spot_recipes
+from gpu_cli.fleet.guard.process import await_guard, guard_lives, lock_path, version_path
+from gpu_cli.fleet.guard.run import LINGER_S, run
+from gpu_cli.fleet.guard.turn import TURN_S, Guard
 from gpu_cli.locks import Lock, released
 from gpu_cli.recipe.files import parse_recipe
 from gpu_providers.base import Link, Resource, ResourceState

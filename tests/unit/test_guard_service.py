@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from test_guard import Turns
 
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard import LINGER_S, SETTLE_S, run
-from gpu_cli.fleet.guard_environment import KeptEnvironment
-from gpu_cli.fleet.guard_process import call_guard, guard_lives, lock_path
-from gpu_cli.fleet.guard_service import service_lock_path
-from gpu_cli.fleet.guard_turn import TURN_S
+from gpu_cli.fleet.guard.environment import KeptEnvironment
+from gpu_cli.fleet.guard.process import call_guard, guard_lives, lock_path
+from gpu_cli.fleet.guard.run import LINGER_S, SETTLE_S, run
+from gpu_cli.fleet.guard.service import service_lock_path
+from gpu_cli.fleet.guard.turn import TURN_S
 from gpu_cli.locks import Lock, is_held
 from gpu_cli.paths import Paths
 
@@ -132,6 +132,6 @@ def test_a_service_without_its_environment_guards_nothing_else(tmp_path: Path, c
     if content is not None:
         file.write_text(content)
     ran = subprocess.run(
-        [sys.executable, "-m", "gpu_cli.fleet.guard_service", str(file)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "gpu_cli.fleet.guard.service", str(file)], capture_output=True, text=True, timeout=60
     )
     assert (ran.returncode, ran.stderr) == (1, f"{file} cannot be read: run gpu guard install again\n")

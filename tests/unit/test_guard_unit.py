@@ -24,14 +24,14 @@ from service_managers import StandIns
 from gpu_cli.commands.guard import _away_in_words
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet.away_record import LATE_S, STANDS_STILL, Away, Seen
+from gpu_cli.fleet.away.record import LATE_S, STANDS_STILL, Away, Seen
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_environment import KeptEnvironment
-from gpu_cli.fleet.guard_process import await_guard, call_guard, guard_log_path
-from gpu_cli.fleet.guard_unit import Installed, install, installed, uninstall
+from gpu_cli.fleet.guard.environment import KeptEnvironment
+from gpu_cli.fleet.guard.process import await_guard, call_guard, guard_log_path
+from gpu_cli.fleet.guard.services import Launchd, Systemd
+from gpu_cli.fleet.guard.unit import Installed, install, installed, uninstall
 from gpu_cli.fleet.recover import open_fleet
-from gpu_cli.fleet.services import Launchd, Systemd
 from gpu_cli.paths import Paths
 
 ODD = ["/opt/py thon", "-m", "module", '/a "b" 100% $HOME \\c/environment.json']

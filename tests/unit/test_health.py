@@ -8,8 +8,8 @@ from threading import Event
 import pytest
 from fleets import NOW, Cloud, FakeClock
 
-from gpu_cli.fleet.engine_client import EngineUnreachable
-from gpu_cli.fleet.health import CANARY_TRIES, NO_PROGRESS_S, NotHealthy, Start, wait_until_healthy
+from gpu_cli.fleet.launch.health import CANARY_TRIES, NO_PROGRESS_S, NotHealthy, Start, wait_until_healthy
+from gpu_cli.fleet.reach.engine_client import EngineUnreachable
 from gpu_cli.ui.progress import Silent
 from gpu_providers.base import Boot
 from gpu_providers.errors import (

@@ -18,7 +18,7 @@ from gpu_cli.commands.since import since_at
 from gpu_cli.errors import UserError
 from gpu_cli.fleet.deployment import Deployment, State
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.market import Market
+from gpu_cli.fleet.market.market import Market
 from gpu_cli.planner.offers.expectations import NOTHING_LEARNT, Expectations, Expected, PastStart, learnt
 from gpu_cli.planner.rank import Plan, rank
 from gpu_cli.recipe.files import parse_recipe

@@ -1,6 +1,6 @@
 import pytest
 
-from gpu_cli.fleet.image import engine_image
+from gpu_cli.fleet.node.image import engine_image
 
 
 @pytest.mark.parametrize(

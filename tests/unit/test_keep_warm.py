@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from scripted_server import Reply, ScriptedServer
 
 from gpu_cli.fleet.deployment import Deployment, State
-from gpu_cli.fleet.engine_client import EngineUnreachable, Work
-from gpu_cli.fleet.guard import run
-from gpu_cli.fleet.keep_warm import LATE_S, TOUCH_EVERY_S, KeepWarm, is_kept_warm
+from gpu_cli.fleet.guard.keep_warm import LATE_S, TOUCH_EVERY_S, KeepWarm, is_kept_warm
+from gpu_cli.fleet.guard.run import run
+from gpu_cli.fleet.reach.engine_client import EngineUnreachable, Work
 from gpu_providers.base import Kind, Resource
 
 HOUR_S = 3600.0

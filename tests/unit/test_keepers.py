@@ -15,16 +15,16 @@ from gpu_cli.commands.ls import _trouble
 from gpu_cli.commands.stories import gap_in_words, stops_in_words
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet.away_record import LATE_S, STANDS_STILL, note
+from gpu_cli.fleet.away.record import LATE_S, STANDS_STILL, note
 from gpu_cli.fleet.deployment import State
+from gpu_cli.fleet.end.stops import stops_of
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_environment import KeptEnvironment
-from gpu_cli.fleet.guard_process import lock_path
-from gpu_cli.fleet.guard_service import service_lock_path
-from gpu_cli.fleet.guard_unit import installed
-from gpu_cli.fleet.keepers import NO_KEEPERS, Keepers, check_kept, keepers
-from gpu_cli.fleet.services import Systemd
-from gpu_cli.fleet.stops import stops_of
+from gpu_cli.fleet.guard.environment import KeptEnvironment
+from gpu_cli.fleet.guard.keepers import NO_KEEPERS, Keepers, check_kept, keepers
+from gpu_cli.fleet.guard.process import lock_path
+from gpu_cli.fleet.guard.service import service_lock_path
+from gpu_cli.fleet.guard.services import Systemd
+from gpu_cli.fleet.guard.unit import installed
 from gpu_cli.locks import Lock
 from gpu_cli.planner.rank import rank
 from gpu_cli.recipe.files import parse_recipe

@@ -14,15 +14,15 @@ from gpu_cli.config.settings import Limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import Deployment, State
-from gpu_cli.fleet.failover import launch
+from gpu_cli.fleet.end.replace import call_off
+from gpu_cli.fleet.end.spot import Terms, spot_recipes
+from gpu_cli.fleet.end.teardown import tear_down
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_process import lock_path, version_path
-from gpu_cli.fleet.launch import Wanted
-from gpu_cli.fleet.policy import CRASHES, HOSTS, PATIENCE, SILENCES
-from gpu_cli.fleet.replace import call_off
-from gpu_cli.fleet.spot import Terms, spot_recipes
-from gpu_cli.fleet.start import log_path
-from gpu_cli.fleet.teardown import tear_down
+from gpu_cli.fleet.guard.process import lock_path, version_path
+from gpu_cli.fleet.launch.failover import launch
+from gpu_cli.fleet.launch.launch import Wanted
+from gpu_cli.fleet.launch.policy import CRASHES, HOSTS, PATIENCE, SILENCES
+from gpu_cli.fleet.launch.start import log_path
 from gpu_cli.locks import Lock, released
 from gpu_cli.planner.offers.filters import Filters
 from gpu_cli.planner.rank import rank

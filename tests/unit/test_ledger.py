@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.deployment import Deployment, State
+from gpu_cli.fleet.end.reconcile import look
+from gpu_cli.fleet.end.teardown import finish, tear_down
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.ledger import By, costs, entries_since
-from gpu_cli.fleet.reconcile import look
+from gpu_cli.fleet.money.ledger import By, costs, entries_since
 from gpu_cli.fleet.store import Store
-from gpu_cli.fleet.teardown import finish, tear_down
 from gpu_cli.paths import Paths
 from gpu_providers.base import Kind, LaunchRequest, Provider, Resource, ResourceState
 from gpu_providers.errors import ProviderUnavailable

@@ -20,13 +20,13 @@ from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.certificates import Certificates
 from gpu_cli.fleet.clock import Clock
-from gpu_cli.fleet.connection import Connection
 from gpu_cli.fleet.deployment import Deployment, State
-from gpu_cli.fleet.engine_client import EngineRefused, EngineUnreachable
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.forwarding import Forwarding
-from gpu_cli.fleet.guard_process import version_path
-from gpu_cli.fleet.link import await_forwarder, client_for, reached_at
+from gpu_cli.fleet.guard.process import version_path
+from gpu_cli.fleet.launch.connection import Connection
+from gpu_cli.fleet.reach.engine_client import EngineRefused, EngineUnreachable
+from gpu_cli.fleet.reach.forwarding import Forwarding
+from gpu_cli.fleet.reach.link import await_forwarder, client_for, reached_at
 from gpu_cli.fleet.store import Store
 from gpu_cli.paths import Paths
 from gpu_providers.base import Link, Secret, SshLogin

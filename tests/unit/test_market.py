@@ -15,12 +15,12 @@ from gpu_cli.config.settings import Limits, Settings, resolve_limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.launch import Wanted
-from gpu_cli.fleet.market import Answer, Market, ask, ask_or_look_up
-from gpu_cli.fleet.market_file import read_market, write_market
-from gpu_cli.fleet.planning import launchable_plan as plan_to_launch
-from gpu_cli.fleet.planning import nothing_fits
-from gpu_cli.fleet.recipe_model import RecipeModel, configurations_of
+from gpu_cli.fleet.launch.launch import Wanted
+from gpu_cli.fleet.market.market import Answer, Market, ask, ask_or_look_up
+from gpu_cli.fleet.market.market_file import read_market, write_market
+from gpu_cli.fleet.market.planning import launchable_plan as plan_to_launch
+from gpu_cli.fleet.market.planning import nothing_fits
+from gpu_cli.fleet.market.recipe_model import RecipeModel, configurations_of
 from gpu_cli.fleet.store import Store
 from gpu_cli.paths import Paths
 from gpu_cli.planner.rank import Plan, Rejected
@@ -226,7 +226,7 @@ def test_what_can_be_taken_back_is_launched_only_where_the_recipe_says_so(fleet:
 
 def test_a_model_is_looked_up_once_and_not_before_somebody_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_up: list[Recipe] = []
-    monkeypatch.setattr("gpu_cli.fleet.recipe_model.what_is_known", lambda recipe, *_: looked_up.append(recipe))
+    monkeypatch.setattr("gpu_cli.fleet.market.recipe_model.what_is_known", lambda recipe, *_: looked_up.append(recipe))
     small, large = model("gpu: {cpu: true}\n"), model()
     assert small.weights_gib == large.weights_gib == 0
     assert looked_up == [large.recipe]

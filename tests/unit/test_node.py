@@ -14,10 +14,10 @@ import supervisor
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.node import disk_gib, packed_node
+from gpu_cli.fleet.node.node import disk_gib, packed_node
+from gpu_cli.fleet.node.runtime import prepare, request_for
+from gpu_cli.fleet.node.slim import slimmed
 from gpu_cli.fleet.recover import described
-from gpu_cli.fleet.runtime import prepare, request_for
-from gpu_cli.fleet.slim import slimmed
 from gpu_cli.paths import shipped
 from gpu_cli.planner.rank import Candidate, rank
 from gpu_cli.recipe.schema import Recipe

@@ -10,9 +10,9 @@ from driver import wait_until
 from fleets import Cloud, deployment, make_fleet
 
 from gpu_cli.errors import UserError
-from gpu_cli.fleet.deeds import end
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.notify import notify
+from gpu_cli.fleet.guard.deeds import end
+from gpu_cli.fleet.guard.notify import notify
 
 
 def desktop(folder: Path, script: str) -> dict[str, str]:
@@ -30,7 +30,7 @@ with (pathlib.Path(sys.argv[0]).parent / "shown").open("a") as file:
 
 @pytest.fixture(autouse=True)
 def nothing_was_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpu_cli.fleet.notify._shown_at", {})
+    monkeypatch.setattr("gpu_cli.fleet.guard.notify._shown_at", {})
 
 
 @pytest.fixture

@@ -21,12 +21,12 @@ from gpu_cli.config.settings import Settings, resolve_limits
 from gpu_cli.fleet.checkup import check_all
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.deployment import State
+from gpu_cli.fleet.end.reconcile import look
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_process import lock_path, version_path
-from gpu_cli.fleet.guard_turn import Guard
-from gpu_cli.fleet.launch import Wanted
-from gpu_cli.fleet.reconcile import look
-from gpu_cli.fleet.up import bring_up
+from gpu_cli.fleet.guard.process import lock_path, version_path
+from gpu_cli.fleet.guard.turn import Guard
+from gpu_cli.fleet.launch.launch import Wanted
+from gpu_cli.fleet.launch.up import bring_up
 from gpu_cli.locks import Lock, released
 from gpu_cli.recipe.files import parse_recipe
 from gpu_cli.recipe.schema import Recipe

@@ -8,8 +8,8 @@ from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.orphans import AGAIN_S, EVERY_S, Sweeps, sweep
-from gpu_cli.fleet.strangers import Stranger, strangers
+from gpu_cli.fleet.guard.orphans import AGAIN_S, EVERY_S, Sweeps, sweep
+from gpu_cli.fleet.guard.strangers import Stranger, strangers
 from gpu_cli.locks import released
 from gpu_providers.base import Resource
 from gpu_providers.errors import NotFound, ProviderUnavailable

@@ -12,10 +12,10 @@ from sellers import offer
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet.attempts import MOST_MESSAGES, tried_document, why_nothing
-from gpu_cli.fleet.engine_log import _CAUSES
-from gpu_cli.fleet.health import NeverHealthy
-from gpu_cli.fleet.policy import FAILURES, Attempt, Next, failure_of, for_good, may_pass, must_stop, why_skipped
+from gpu_cli.fleet.launch.attempts import MOST_MESSAGES, tried_document, why_nothing
+from gpu_cli.fleet.launch.engine_log import _CAUSES
+from gpu_cli.fleet.launch.health import NeverHealthy
+from gpu_cli.fleet.launch.policy import FAILURES, Attempt, Next, failure_of, for_good, may_pass, must_stop, why_skipped
 from gpu_providers import errors
 from gpu_providers.base import Kind, Offer
 from gpu_providers.errors import (

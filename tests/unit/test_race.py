@@ -16,20 +16,21 @@ from gpu_cli import __version__
 from gpu_cli.config.settings import Limits
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet import failover, racer, teardown
-from gpu_cli.fleet import race as race_module
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.deployment import ABANDONED, LOST_RACE, ON_REQUEST, Deployment, State
+from gpu_cli.fleet.end import teardown
+from gpu_cli.fleet.end.reconcile import why_end
+from gpu_cli.fleet.end.teardown import tear_down
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_process import lock_path, version_path
-from gpu_cli.fleet.launch import Wanted
-from gpu_cli.fleet.policy import HOSTS, Attempt
-from gpu_cli.fleet.race import race
-from gpu_cli.fleet.race_names import racers_for
-from gpu_cli.fleet.reconcile import why_end
-from gpu_cli.fleet.start import cleaned_up, still_wanted
+from gpu_cli.fleet.guard.process import lock_path, version_path
+from gpu_cli.fleet.launch import failover, racer
+from gpu_cli.fleet.launch import race as race_module
+from gpu_cli.fleet.launch.launch import Wanted
+from gpu_cli.fleet.launch.policy import HOSTS, Attempt
+from gpu_cli.fleet.launch.race import race
+from gpu_cli.fleet.launch.race_names import racers_for
+from gpu_cli.fleet.launch.start import cleaned_up, still_wanted
 from gpu_cli.fleet.store import NameTaken, StateMoved
-from gpu_cli.fleet.teardown import tear_down
 from gpu_cli.locks import Lock, is_held, released
 from gpu_cli.planner.offers.filters import Filters
 from gpu_cli.planner.rank import Candidate, rank

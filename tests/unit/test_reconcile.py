@@ -6,12 +6,12 @@ import pytest
 from fleets import NOW, Cloud, FakeClock, Shy, deployment, make_fleet
 
 from gpu_cli.fleet.deployment import State
+from gpu_cli.fleet.end.reconcile import ABANDONED, BROKEN, look, why_end, why_not_booting
+from gpu_cli.fleet.end.settle import settle
+from gpu_cli.fleet.end.spot import Terms, spot_recipes
+from gpu_cli.fleet.end.stops import GUARD_GRACE_S
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.hosts import AVOIDED_S
-from gpu_cli.fleet.reconcile import ABANDONED, BROKEN, look, why_end, why_not_booting
-from gpu_cli.fleet.settle import settle
-from gpu_cli.fleet.spot import Terms, spot_recipes
-from gpu_cli.fleet.stops import GUARD_GRACE_S
+from gpu_cli.fleet.launch.hosts import AVOIDED_S
 from gpu_cli.recipe.files import parse_recipe
 from gpu_providers.base import Boot, Kind, Link, ResourceState
 from gpu_providers.errors import HostFailed, InvalidRequest, ProviderError, ProviderUnavailable

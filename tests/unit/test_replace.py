@@ -12,14 +12,14 @@ import pytest
 from driver import Gpu
 from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 
-from gpu_cli.fleet.collect import forget_keys
 from gpu_cli.fleet.deployment import Deployment, State
+from gpu_cli.fleet.end.collect import forget_keys
+from gpu_cli.fleet.end.reconcile import look
+from gpu_cli.fleet.end.replace import MOST_REPLACEMENTS, call_off, replace_all_lost, replace_lost
+from gpu_cli.fleet.end.spot import TAKEN_BACK, Terms, spot_recipes
+from gpu_cli.fleet.end.teardown import end_on_request, tear_down
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_process import guard_log_path
-from gpu_cli.fleet.reconcile import look
-from gpu_cli.fleet.replace import MOST_REPLACEMENTS, call_off, replace_all_lost, replace_lost
-from gpu_cli.fleet.spot import TAKEN_BACK, Terms, spot_recipes
-from gpu_cli.fleet.teardown import end_on_request, tear_down
+from gpu_cli.fleet.guard.process import guard_log_path
 from gpu_cli.recipe.files import parse_recipe
 from gpu_providers.base import Link
 

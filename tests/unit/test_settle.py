@@ -10,11 +10,11 @@ import pytest
 from fleets import NOW, Cloud, FakeClock, deployment, make_fleet
 
 from gpu_cli.errors import UserError
-from gpu_cli.fleet import settle as settling
-from gpu_cli.fleet.ask_all import ask_all
 from gpu_cli.fleet.deployment import State
+from gpu_cli.fleet.end import settle as settling
+from gpu_cli.fleet.end.settle import see_all, settle
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.settle import see_all, settle
+from gpu_cli.fleet.market.ask_all import ask_all
 from gpu_providers.base import Resource
 from gpu_providers.errors import NoCredentials, ProviderError, ProviderUnavailable
 

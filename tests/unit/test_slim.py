@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_cli.fleet.slim import slimmed
+from gpu_cli.fleet.node.slim import slimmed
 from gpu_cli.paths import shipped
 from gpu_cli.weights import fetcher
 

@@ -13,12 +13,12 @@ from gpu_cli.commands.documents import stops_now
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.clock import Clock
-from gpu_cli.fleet.confirm import check_ended_by_something
 from gpu_cli.fleet.deployment import LOST_RACE, State
+from gpu_cli.fleet.end.stops import Stop, ends_at_latest, idle_for_s, overdue, stops_of, worst_case_usd
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_process import lock_path
-from gpu_cli.fleet.metering import looked_at
-from gpu_cli.fleet.stops import Stop, ends_at_latest, idle_for_s, overdue, stops_of, worst_case_usd
+from gpu_cli.fleet.guard.process import lock_path
+from gpu_cli.fleet.launch.confirm import check_ended_by_something
+from gpu_cli.fleet.money.metering import looked_at
 from gpu_cli.locks import Lock, released
 from gpu_providers.base import Kind
 
@@ -127,7 +127,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     monkeypatch.setenv("GPU_HOME", str(tmp_path))
     monkeypatch.setattr("gpu_providers.registry.available", lambda: ["cloud"])
     monkeypatch.setattr("gpu_providers.registry.load", lambda *_: cloud)
-    monkeypatch.setattr("gpu_cli.fleet.settle.ensure_guard", lambda _: None)
+    monkeypatch.setattr("gpu_cli.fleet.end.settle.ensure_guard", lambda _: None)
     fleet = make_fleet(tmp_path, cloud, Clock())
     now = fleet.clock.now()
     with closing(fleet.store):

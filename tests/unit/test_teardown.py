@@ -10,8 +10,8 @@ from fleets import NOW, Cloud, FakeClock, Shy, deployment, make_fleet
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import State
+from gpu_cli.fleet.end.teardown import LONGEST_PAUSE_S, VERIFY_DEADLINE_S, end_on_request, finish, tear_down
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.teardown import LONGEST_PAUSE_S, VERIFY_DEADLINE_S, end_on_request, finish, tear_down
 from gpu_providers.errors import AuthError, ProviderError, ProviderUnavailable, RateLimited
 
 

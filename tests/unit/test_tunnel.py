@@ -22,9 +22,9 @@ from a_sshd import HAS_SSHD, USER, Sshd, free_port, make_key
 from driver import PATIENCE_S, is_alive, wait_until
 from tls_engine import TlsEngine
 
-from gpu_cli.fleet.forwarders import Forwarders
-from gpu_cli.fleet.ssh_command import ssh_command
-from gpu_cli.fleet.tunnel import Tunnel
+from gpu_cli.fleet.reach.forwarders import Forwarders
+from gpu_cli.fleet.reach.ssh_command import ssh_command
+from gpu_cli.fleet.reach.tunnel import Tunnel
 from gpu_providers.base import SshLogin
 
 NAME = "gpu-tiny-1"
@@ -68,7 +68,7 @@ Stand = Callable[..., int]
 @pytest.fixture
 def stand(forwarders: Forwarders, login: SshLogin, monkeypatch: pytest.MonkeyPatch) -> Stand:
     """Forward to a URL of the machine, logging in as is said at that moment; on which port that is."""
-    monkeypatch.setattr("gpu_cli.fleet.tunnel.LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr("gpu_cli.fleet.reach.tunnel.LONGEST_PAUSE_S", 0.2)
 
     def stand(url: str, ask: Callable[[], SshLogin | None] = lambda: login, **settings: int) -> int:
         return forwarders.stand(NAME, url, lambda: Tunnel(NAME, ask, **settings), None)
@@ -79,7 +79,7 @@ def stand(forwarders: Forwarders, login: SshLogin, monkeypatch: pytest.MonkeyPat
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients are told soon."""
-    monkeypatch.setattr("gpu_cli.fleet.tunnel.CONNECT_DEADLINE_S", 0.3)
+    monkeypatch.setattr("gpu_cli.fleet.reach.tunnel.CONNECT_DEADLINE_S", 0.3)
 
 
 def connect(port: int) -> HTTPConnection:
@@ -307,7 +307,7 @@ def test_when_nothing_listens_on_the_machine_the_client_is_told_even_in_the_mids
 def test_a_machine_that_has_frozen_is_noticed_and_the_client_told(
     stand: Stand, engine: TlsEngine, sshd: Sshd, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gpu_cli.fleet.tunnel.ALIVE_COUNT", 1)
+    monkeypatch.setattr("gpu_cli.fleet.reach.tunnel.ALIVE_COUNT", 1)
     port = stand(engine.url, alive_interval_s=1)
     wait_until(lambda: told(port) == "")
     frozen = sessions(sshd)
@@ -349,8 +349,8 @@ def test_it_ends_with_the_process_that_holds_it_however_that_ends(
     program = """
 import sys, threading
 from pathlib import Path
-from gpu_cli.fleet.forwarders import Forwarders
-from gpu_cli.fleet.tunnel import Tunnel
+from gpu_cli.fleet.reach.forwarders import Forwarders
+from gpu_cli.fleet.reach.tunnel import Tunnel
 from gpu_providers.base import SshLogin
 
 url, port, user, identity, known_hosts, name = sys.argv[1:]

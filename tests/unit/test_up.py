@@ -12,9 +12,9 @@ from gpu_cli.config.settings import Settings, resolve_limits
 from gpu_cli.errors import UserError
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_process import lock_path, version_path
-from gpu_cli.fleet.launch import Wanted
-from gpu_cli.fleet.up import bring_up
+from gpu_cli.fleet.guard.process import lock_path, version_path
+from gpu_cli.fleet.launch.launch import Wanted
+from gpu_cli.fleet.launch.up import bring_up
 from gpu_cli.locks import Lock, released
 from gpu_cli.recipe.files import parse_recipe
 from gpu_cli.ui.progress import Silent

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_cli.fleet.node import packed_node, template
+from gpu_cli.fleet.node.node import packed_node, template
 from gpu_providers.vast import unpack as unpack_module
 from gpu_providers.vast.packing import MOST_CHARACTERS, SCRIPT, characters, pack, pack_labels, unpack, unpack_labels
 

@@ -19,7 +19,7 @@ from gpu_cli.locks import released
 @pytest.fixture
 def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     monkeypatch.setenv("GPU_HOME", str(tmp_path))
-    monkeypatch.setattr("gpu_cli.fleet.guard_process.ensure_guard", lambda _: None)
+    monkeypatch.setattr("gpu_cli.fleet.guard.process.ensure_guard", lambda _: None)
     fleet = make_fleet(tmp_path, Cloud(), Clock())
     with closing(fleet.store):
         yield fleet

@@ -14,10 +14,10 @@ from scripted_server import RESET, Reply, ScriptedServer, said
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet.chat_client import stream_answer
 from gpu_cli.fleet.clock import Clock
-from gpu_cli.fleet.engine_client import EngineClient, EngineRefused
-from gpu_cli.fleet.wake import POLL_S, WAKE_DEADLINE_S, Knock, wake
+from gpu_cli.fleet.reach.chat_client import stream_answer
+from gpu_cli.fleet.reach.engine_client import EngineClient, EngineRefused
+from gpu_cli.fleet.reach.wake import POLL_S, WAKE_DEADLINE_S, Knock, wake
 from gpu_providers.base import Secret
 
 KEY = Secret("sk-1")
@@ -100,7 +100,7 @@ def test_a_request_that_is_held_does_not_hold_up_who_gives_up_waiting() -> None:
 
 def test_ctrl_c_ends_a_program_whose_request_is_held() -> None:
     program = (
-        "import sys; from gpu_cli.fleet.clock import Clock; from gpu_cli.fleet.wake import wake\n"
+        "import sys; from gpu_cli.fleet.clock import Clock; from gpu_cli.fleet.reach.wake import wake\n"
         "from gpu_providers.base import Secret; wake(sys.argv[1], Secret('sk'), Clock(), print)"
     )
     with ScriptedServer(Reply(200, delay_s=120)) as server:

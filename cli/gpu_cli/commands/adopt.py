@@ -12,8 +12,8 @@ from gpu_cli.ui.output import Result, show
 
 if TYPE_CHECKING:
     from gpu_cli.fleet.deployment import Deployment
+    from gpu_cli.fleet.end.inventory import Inventory
     from gpu_cli.fleet.fleet import Fleet
-    from gpu_cli.fleet.inventory import Inventory
     from gpu_providers.base import Resource
 
 
@@ -27,7 +27,7 @@ def adopt(
     """Put on record what runs at a cloud and was launched elsewhere: from now on it is guarded from here, too."""
     from gpu_cli.commands.documents import deployment_with_stops
     from gpu_cli.commands.here import open_here
-    from gpu_cli.fleet.inventory import take_inventory
+    from gpu_cli.fleet.end.inventory import take_inventory
 
     if bool(names) == everything:
         raise UserError(Exit.BAD_INPUT, "usage", "name what is to be adopted, or say --all", hint="gpu ls --remote")
@@ -60,7 +60,7 @@ def _named(fleet: "Fleet", inventory: "Inventory", names: Iterable[str]) -> "Seq
 
 def _adopt_all(fleet: "Fleet", resources: "Iterable[Resource]") -> "Sequence[Deployment]":
     """Guarded from here on, also those before one that cannot be adopted."""
-    from gpu_cli.fleet.guard_process import ensure_guard
+    from gpu_cli.fleet.guard.process import ensure_guard
     from gpu_cli.fleet.recover import take_over
 
     try:
@@ -73,8 +73,8 @@ def _adopt_all(fleet: "Fleet", resources: "Iterable[Resource]") -> "Sequence[Dep
 def _told(fleet: "Fleet", deployment: "Deployment") -> Sequence[str]:
     """What will end it, and what cannot be done without its key."""
     from gpu_cli.commands.stories import at_in_words, stops_in_words
+    from gpu_cli.fleet.end.stops import ends_at_latest
     from gpu_cli.fleet.recover import has_key
-    from gpu_cli.fleet.stops import ends_at_latest
 
     on_record = f"{deployment.name} ({deployment.resource_name}) is on record"
     if has_key(fleet, deployment):

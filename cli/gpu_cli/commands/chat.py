@@ -32,9 +32,9 @@ def chat(
 
 
 def _talk(deployment: "Deployment", key: "Secret", questions: Iterator[str], *, repeatable: bool) -> None:
-    from gpu_cli.fleet.chat_client import stream_answer
     from gpu_cli.fleet.clock import Clock
-    from gpu_cli.fleet.wake import wake
+    from gpu_cli.fleet.reach.chat_client import stream_answer
+    from gpu_cli.fleet.reach.wake import wake
     from gpu_providers.base import Kind
 
     said: list[dict[str, str]] = []

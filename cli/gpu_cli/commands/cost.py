@@ -7,11 +7,11 @@ import typer
 
 from gpu_cli.commands.options import AsJson
 from gpu_cli.commands.since import Since, since_at
-from gpu_cli.fleet.ledger import By
+from gpu_cli.fleet.money.ledger import By
 from gpu_cli.ui.output import Result, Table, show
 
 if TYPE_CHECKING:
-    from gpu_cli.fleet.ledger import Cost
+    from gpu_cli.fleet.money.ledger import Cost
 
 
 def cost(
@@ -22,8 +22,8 @@ def cost(
     """Show what was spent: the prices of what was rented, for as long as it was billed."""
     from gpu_cli.commands.documents import iso
     from gpu_cli.commands.here import open_here
-    from gpu_cli.fleet.budget_groups import budgets_usd
-    from gpu_cli.fleet.ledger import costs, entries_since
+    from gpu_cli.fleet.money.budget_groups import budgets_usd
+    from gpu_cli.fleet.money.ledger import costs, entries_since
     from gpu_cli.units import format_usd
 
     with open_here() as fleet:

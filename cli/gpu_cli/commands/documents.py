@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from gpu_cli.fleet.budget_groups import end_of
 from gpu_cli.fleet.deployment import Deployment
+from gpu_cli.fleet.end.stops import Stop, idle_for_s, stops_of
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_process import guard_lives
-from gpu_cli.fleet.keepers import keepers
-from gpu_cli.fleet.stops import Stop, idle_for_s, stops_of
+from gpu_cli.fleet.guard.keepers import keepers
+from gpu_cli.fleet.guard.process import guard_lives
+from gpu_cli.fleet.money.budget_groups import end_of
 
 
 def deployment_with_stops(fleet: Fleet, deployment: Deployment) -> Mapping[str, object]:

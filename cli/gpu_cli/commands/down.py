@@ -40,8 +40,8 @@ def down(
 
 def _chosen(fleet: "Fleet", names: Sequence[str], everything: bool) -> tuple[Sequence["Deployment"], Sequence[str]]:
     """What is to be ended, and the names of what has ended before. Raises UserError for a name that never was."""
-    from gpu_cli.fleet.called_off import call_off_launches
-    from gpu_cli.fleet.replace import call_off
+    from gpu_cli.fleet.end.replace import call_off
+    from gpu_cli.fleet.launch.called_off import call_off_launches
 
     live = fleet.store.live()
     if len(live) > 1 and not (names or everything):
@@ -59,7 +59,7 @@ def _chosen(fleet: "Fleet", names: Sequence[str], everything: bool) -> tuple[Seq
 
 def _racing(fleet: "Fleet", name: str) -> Sequence[str]:
     """The resources of those that race to become the deployment of this name; none when there is one already."""
-    from gpu_cli.fleet.race_names import racers_for
+    from gpu_cli.fleet.launch.race_names import racers_for
 
     live = fleet.store.live()
     return [] if fleet.store.find_live(name) else [one.resource_name for one in racers_for(name, live)]
@@ -70,7 +70,7 @@ def _find(fleet: "Fleet", name: str) -> "Deployment | Resource | None":
     name, or by its own, which every cloud knows.
     """
     from gpu_cli.commands.here import no_such
-    from gpu_cli.fleet.inventory import take_inventory_of
+    from gpu_cli.fleet.end.inventory import take_inventory_of
 
     if found := fleet.store.find_live(name):
         return found
@@ -94,7 +94,7 @@ def _on_record(fleet: "Fleet", found: "Deployment | Resource") -> "Deployment":
 
 def _end_all(fleet: "Fleet", chosen: Sequence["Deployment"]) -> Sequence["Deployment"]:
     """Each is ended, also when one before it does not confirm. Raises the UserError that names all that may bill."""
-    from gpu_cli.fleet.teardown import end_on_request
+    from gpu_cli.fleet.end.teardown import end_on_request
 
     ended, problems = [], []
     for deployment in chosen:

@@ -10,7 +10,7 @@ from gpu_cli.commands.options import AsJson, complete_recipe
 
 if TYPE_CHECKING:
     from gpu_cli.exits import Exit
-    from gpu_cli.fleet.fitting import Fit, Opened
+    from gpu_cli.fleet.market.fitting import Fit, Opened
     from gpu_cli.ui.output import Result
     from gpu_providers.gpus import Gpu
 
@@ -47,7 +47,7 @@ def fit(
     """Say whether a model fits on a card, with which flags, and what would change it."""
     import os
 
-    from gpu_cli.fleet.fitting import Question, open_question, parse_card
+    from gpu_cli.fleet.market.fitting import Question, open_question, parse_card
     from gpu_cli.paths import Paths
     from gpu_cli.ui.output import show
 
@@ -60,7 +60,7 @@ def fit(
 def _of_cards(opened: "Opened", cards: "Sequence[tuple[Gpu, int]]") -> "Result":
     """One drawing a card."""
     from gpu_cli.commands.fit_report import documents, drawing, header
-    from gpu_cli.fleet.fitting import fit_on, with_lever
+    from gpu_cli.fleet.market.fitting import fit_on, with_lever
     from gpu_cli.ui.output import Result
 
     fits = [with_lever(opened, fit_on(opened, card, count)) for card, count in cards]
@@ -72,7 +72,7 @@ def _of_cards(opened: "Opened", cards: "Sequence[tuple[Gpu, int]]") -> "Result":
 def _of_every_card(opened: "Opened") -> "Result":
     """One row a card, the cheapest first, each with the fewest of it that will do."""
     from gpu_cli.commands.fit_report import documents, header, table, table_messages
-    from gpu_cli.fleet.fitting import fit_everywhere
+    from gpu_cli.fleet.market.fitting import fit_everywhere
     from gpu_cli.ui.output import Result
 
     fits = fit_everywhere(opened)

@@ -8,7 +8,7 @@ from gpu_cli.ui.output import Drawing, Table
 from gpu_providers.price_snapshot import SNAPSHOT_DATE
 
 if TYPE_CHECKING:
-    from gpu_cli.fleet.fitting import Fit, Opened
+    from gpu_cli.fleet.market.fitting import Fit, Opened
     from gpu_cli.planner.sizing import Memory, Sizing
     from gpu_cli.planner.speed import Speed
 

@@ -14,7 +14,7 @@ from gpu_cli.exits import Exit
 from gpu_cli.ui.output import Result, print_message, show
 
 if TYPE_CHECKING:
-    from gpu_cli.fleet.collect import Leftover, Survey
+    from gpu_cli.fleet.end.collect import Leftover, Survey
     from gpu_cli.fleet.fleet import Fleet
 
 
@@ -47,7 +47,7 @@ def gc(
 ) -> None:
     """Compare every cloud with the record, and destroy what nothing wants; asks first."""
     from gpu_cli.commands.here import open_here
-    from gpu_cli.fleet.collect import survey
+    from gpu_cli.fleet.end.collect import survey
 
     with open_here() as fleet:
         found = survey(fleet)
@@ -110,10 +110,10 @@ def _fate(leftover: "Leftover", *, yes: bool, adopt: bool) -> Fate:
 
 def _dealt_with(fleet: "Fleet", found: "Survey", fates: Sequence[Fate]) -> Outcome:
     """Every one is tried."""
-    from gpu_cli.fleet.collect import collect_all, forget_at_clouds, forget_keys
-    from gpu_cli.fleet.guard_process import ensure_guard
+    from gpu_cli.fleet.end.collect import collect_all, forget_at_clouds, forget_keys
+    from gpu_cli.fleet.end.replace import replace_all_lost
+    from gpu_cli.fleet.guard.process import ensure_guard
     from gpu_cli.fleet.recover import take_over
-    from gpu_cli.fleet.replace import replace_all_lost
 
     sorted_by = {fate: [one for one, its in zip(found.leftovers, fates, strict=True) if its is fate] for fate in Fate}
     outcome = Outcome(left=sorted_by[Fate.KEEP])

@@ -11,9 +11,9 @@ from gpu_cli.exits import Exit
 from gpu_cli.ui.output import Result, Table, show
 
 if TYPE_CHECKING:  # imported where used, so that `gpu --help` stays fast
-    from gpu_cli.fleet.away_record import Away, Seen
+    from gpu_cli.fleet.away.record import Away, Seen
     from gpu_cli.fleet.fleet import Fleet
-    from gpu_cli.fleet.guard_unit import Installed
+    from gpu_cli.fleet.guard.unit import Installed
 
 PLACES = ("modal",)
 
@@ -28,10 +28,10 @@ guard_app = typer.Typer(
 def status(as_json: AsJson = False) -> None:
     """Say which guards there are, and what they guard."""
     from gpu_cli.commands.here import open_here
-    from gpu_cli.fleet.away_record import recorded
-    from gpu_cli.fleet.guard_process import guard_lives, recorded_guard
-    from gpu_cli.fleet.guard_unit import installed
-    from gpu_cli.fleet.services import service_manager
+    from gpu_cli.fleet.away.record import recorded
+    from gpu_cli.fleet.guard.process import guard_lives, recorded_guard
+    from gpu_cli.fleet.guard.services import service_manager
+    from gpu_cli.fleet.guard.unit import installed
 
     with open_here() as fleet:
         running = guard_lives(fleet.paths)
@@ -65,7 +65,7 @@ def install(as_json: AsJson = False) -> None:
     Of systemd, or of launchd. Keys that are in the environment are kept for it in a file that only you can read.
     """
     from gpu_cli.commands.here import open_here
-    from gpu_cli.fleet import guard_unit
+    from gpu_cli.fleet.guard import unit as guard_unit
 
     with open_here() as fleet:
         hints = guard_unit.install(fleet)
@@ -78,7 +78,7 @@ def install(as_json: AsJson = False) -> None:
 def uninstall(as_json: AsJson = False) -> None:
     """Remove the service, with the keys that were kept for it."""
     from gpu_cli.commands.here import open_here
-    from gpu_cli.fleet import guard_unit
+    from gpu_cli.fleet.guard import unit as guard_unit
 
     with open_here() as fleet:
         removed = guard_unit.uninstall(fleet)
@@ -96,8 +96,8 @@ def deploy(
     It is a scheduled function, which gets your key of the cloud that it watches.
     """
     from gpu_cli.commands.here import open_here
-    from gpu_cli.fleet import away
-    from gpu_cli.fleet.away_record import seen
+    from gpu_cli.fleet.away import deploy as away
+    from gpu_cli.fleet.away.record import seen
     from gpu_cli.ui.stages import progress_on_stderr
 
     if on not in PLACES:
@@ -113,7 +113,7 @@ def deploy(
 def undeploy(as_json: AsJson = False) -> None:
     """Remove the guard at Modal, with the key that it got."""
     from gpu_cli.commands.here import open_here
-    from gpu_cli.fleet import away
+    from gpu_cli.fleet.away import deploy as away
 
     with open_here() as fleet:
         removed = away.undeploy(fleet)
@@ -147,9 +147,9 @@ def _service_in_words(service: "Installed | None") -> str:
 
 def _away_now(fleet: "Fleet", away: "Away") -> tuple[Mapping[str, object], str]:
     """As Modal tells it at this moment, for scripts and for people."""
-    from gpu_cli.fleet.away import look
-    from gpu_cli.fleet.away_record import seen
-    from gpu_cli.fleet.keepers import is_of_this_account
+    from gpu_cli.fleet.away.deploy import look
+    from gpu_cli.fleet.away.record import seen
+    from gpu_cli.fleet.guard.keepers import is_of_this_account
 
     trouble = ""
     try:

@@ -16,7 +16,7 @@ from gpu_cli.ui.output import print_message
 if TYPE_CHECKING:  # these take time to import, and `gpu --help` needs none of them
     from gpu_cli.fleet.deployment import Deployment
     from gpu_cli.fleet.fleet import Fleet
-    from gpu_cli.fleet.launch import Wanted
+    from gpu_cli.fleet.launch.launch import Wanted
     from gpu_cli.models.asked import Asked
     from gpu_providers.base import Secret
 
@@ -62,7 +62,7 @@ def the_wanted(
     """
     from gpu_cli.config.keys import PROVIDER, TTL
     from gpu_cli.config.settings import Settings, resolve_limits
-    from gpu_cli.fleet.launch import Wanted
+    from gpu_cli.fleet.launch.launch import Wanted
     from gpu_providers.base import Kind
 
     asked = the_recipe(recipe_name)
@@ -94,7 +94,7 @@ def the_wanted(
 
 def in_budget_group(fleet: "Fleet", wanted: "Wanted", group: str | None) -> "Wanted":
     """The same as one of this budget group, `NAME` or `NAME=USD`. Raises UserError BAD_INPUT."""
-    from gpu_cli.fleet.budget_groups import join
+    from gpu_cli.fleet.money.budget_groups import join
 
     return replace(wanted, budget_group=join(fleet.store, group)) if group else wanted
 
@@ -179,7 +179,7 @@ def need_endpoint(fleet: "Fleet", deployment: "Deployment") -> "Deployment":
         raise UserError(Exit.NEVER_HEALTHY, "not-ready", message, hint=f"wait for it: gpu wait {deployment.name}")
     if deployment.link is Link.DIRECT:
         return deployment
-    from gpu_cli.fleet.link import await_forwarder  # slow to import, and for most there is nothing to wait for
+    from gpu_cli.fleet.reach.link import await_forwarder  # slow to import, and for most there is nothing to wait for
 
     return await_forwarder(fleet, deployment)
 

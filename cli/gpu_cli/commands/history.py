@@ -11,7 +11,7 @@ from gpu_cli.commands.options import AsJson, Provider
 from gpu_cli.commands.since import Since, since_at
 
 if TYPE_CHECKING:
-    from gpu_cli.fleet.experience import Start
+    from gpu_cli.fleet.market.experience import Start
     from gpu_cli.ui.output import Table
 
 Place = tuple[str, str, str, int, str, str]
@@ -31,7 +31,7 @@ def history(
     """Show how starts went at each cloud: how many came up, what failed, and how long each stage took."""
     from gpu_cli.commands.documents import iso
     from gpu_cli.commands.here import open_here
-    from gpu_cli.fleet.experience import starts
+    from gpu_cli.fleet.market.experience import starts
     from gpu_cli.planner.offers.filters import same_card
     from gpu_cli.ui.output import Result, show
 

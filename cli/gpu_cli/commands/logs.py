@@ -33,7 +33,7 @@ def logs(
 
 def _lines(fleet: "Fleet", deployment: "Deployment", tail: int | None, follow: bool) -> Iterator[str]:
     """From its provider, or what was kept of it when it failed."""
-    from gpu_cli.fleet.start import log_path
+    from gpu_cli.fleet.launch.start import log_path
     from gpu_providers.errors import NotFound, ProviderError
 
     try:

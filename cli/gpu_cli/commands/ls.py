@@ -10,9 +10,9 @@ from gpu_cli.ui.output import Result, Table, show
 
 if TYPE_CHECKING:
     from gpu_cli.fleet.deployment import Deployment
-    from gpu_cli.fleet.keepers import Keepers
-    from gpu_cli.fleet.stops import Stop
-    from gpu_cli.fleet.strangers import Stranger
+    from gpu_cli.fleet.end.stops import Stop
+    from gpu_cli.fleet.guard.keepers import Keepers
+    from gpu_cli.fleet.guard.strangers import Stranger
 
 RECENT_S = 24 * 3600.0
 
@@ -32,12 +32,12 @@ def ls(
         return
     from gpu_cli.commands.documents import deployment_document
     from gpu_cli.commands.here import open_here
-    from gpu_cli.fleet.budget_groups import ends_at
-    from gpu_cli.fleet.guard_process import guard_lives
-    from gpu_cli.fleet.keepers import NO_KEEPERS, keepers
-    from gpu_cli.fleet.settle import settle
-    from gpu_cli.fleet.stops import stops_of
-    from gpu_cli.fleet.strangers import strangers
+    from gpu_cli.fleet.end.settle import settle
+    from gpu_cli.fleet.end.stops import stops_of
+    from gpu_cli.fleet.guard.keepers import NO_KEEPERS, keepers
+    from gpu_cli.fleet.guard.process import guard_lives
+    from gpu_cli.fleet.guard.strangers import strangers
+    from gpu_cli.fleet.money.budget_groups import ends_at
     from gpu_providers.base import Kind
 
     with open_here() as fleet:
@@ -83,7 +83,7 @@ def ls(
 
 def _trouble(live: "Sequence[Deployment]", kept: "Keepers") -> tuple[str, ...]:
     """Of the guard away from here, where it is needed."""
-    from gpu_cli.fleet.away_record import CLOUD
+    from gpu_cli.fleet.away.record import CLOUD
 
     needed = any(one.provider == CLOUD for one in live)
     return (kept.trouble,) if needed and kept.trouble else ()
@@ -93,7 +93,7 @@ def _without_passed_over(live: "Sequence[Deployment]", ended: "Sequence[Deployme
     """Offers that no cloud would give were passed over for the next one, which is what has become of the name. Who
     raced has its name for the race only.
     """
-    from gpu_cli.fleet.race_names import is_racer
+    from gpu_cli.fleet.launch.race_names import is_racer
 
     latest = {one.name: one for one in sorted((*live, *ended), key=lambda one: one.created_at)}
     return [one for one in ended if one.resource_id or (latest[one.name] is one and not is_racer(one))]
@@ -126,7 +126,7 @@ def _row(
     problems: Mapping[str, str],
 ) -> tuple[str, ...]:
     from gpu_cli.commands.stories import seconds_in_words
-    from gpu_cli.fleet.stops import idle_for_s
+    from gpu_cli.fleet.end.stops import idle_for_s
     from gpu_cli.units import format_usd
 
     where = f"{deployment.provider} {deployment.gpu}"
@@ -145,7 +145,7 @@ def _row(
 def _end(deployment: "Deployment", stops: "Sequence[Stop]", now: float) -> str:
     """What will end it, or what has."""
     from gpu_cli.commands.stories import seconds_in_words
-    from gpu_cli.fleet.stops import ends_at_latest, group_end_of, worst_case_usd
+    from gpu_cli.fleet.end.stops import ends_at_latest, group_end_of, worst_case_usd
     from gpu_cli.units import format_duration, format_usd
 
     if not deployment.is_live:
@@ -161,7 +161,7 @@ def _end(deployment: "Deployment", stops: "Sequence[Stop]", now: float) -> str:
 def _warning(deployment: "Deployment", stops: "Sequence[Stop]") -> str:
     """Of one that nothing will end, or only what somebody may kill."""
     from gpu_cli.fleet.deployment import State
-    from gpu_cli.fleet.keepers import NEEDS_KEEPER
+    from gpu_cli.fleet.guard.keepers import NEEDS_KEEPER
 
     hands = {stop.by for stop in stops if stop.armed}
     if not hands:

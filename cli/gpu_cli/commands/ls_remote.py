@@ -7,8 +7,8 @@ from gpu_cli.commands.documents import deployment_document, deployment_with_stop
 from gpu_cli.commands.here import open_here
 from gpu_cli.commands.stories import seconds_in_words
 from gpu_cli.fleet.deployment import Deployment
+from gpu_cli.fleet.end.inventory import take_inventory
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.inventory import take_inventory
 from gpu_cli.fleet.recover import described
 from gpu_cli.ui.output import Result, Table, show
 from gpu_cli.units import format_usd

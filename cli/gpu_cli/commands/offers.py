@@ -12,7 +12,7 @@ from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 
 if TYPE_CHECKING:
-    from gpu_cli.fleet.market import Market
+    from gpu_cli.fleet.market.market import Market
     from gpu_cli.planner.offers.filters import Pick
     from gpu_cli.ui.output import Table
     from gpu_providers.base import Offer
@@ -33,7 +33,7 @@ def offers(
     """List what can be rented now, the cheapest hour first; rent nothing."""
     from gpu_cli.commands.here import open_here
     from gpu_cli.commands.plan_report import providers_document, silent_providers, unknown_stock
-    from gpu_cli.fleet.market import ask_for
+    from gpu_cli.fleet.market.market import ask_for
     from gpu_cli.planner.offers.filters import Filters, Pick, cards_named
     from gpu_cli.ui.output import Result, show
     from gpu_providers.base import Kind, Search
@@ -80,7 +80,7 @@ def _check_cards(names: Sequence[str]) -> None:
 
 def _found(market: "Market", pick: "Pick") -> "Sequence[Offer]":
     """The cheapest first. Raises UserError when that is nothing."""
-    from gpu_cli.fleet.market import why_silent
+    from gpu_cli.fleet.market.market import why_silent
 
     found = [offer for offer in market.offers if pick.takes(offer)]
     if found:

@@ -24,10 +24,10 @@ from gpu_cli.planner.offers.objectives import Optimize
 if TYPE_CHECKING:
     from gpu_cli.config.settings import Limits
     from gpu_cli.fleet.fleet import Fleet
-    from gpu_cli.fleet.launch import Wanted
-    from gpu_cli.fleet.market import Market
-    from gpu_cli.fleet.planning import Wish
-    from gpu_cli.fleet.recipe_model import RecipeModel
+    from gpu_cli.fleet.launch.launch import Wanted
+    from gpu_cli.fleet.market.market import Market
+    from gpu_cli.fleet.market.planning import Wish
+    from gpu_cli.fleet.market.recipe_model import RecipeModel
     from gpu_cli.ui.output import Result
 
 WATCH_S = 30.0
@@ -55,8 +55,8 @@ def plan(
 ) -> None:
     """Rank what can be rented for a recipe, with reasons; rent nothing."""
     from gpu_cli.commands.here import open_here, the_wanted
-    from gpu_cli.fleet.planning import Wish
-    from gpu_cli.fleet.recipe_model import RecipeModel
+    from gpu_cli.fleet.market.planning import Wish
+    from gpu_cli.fleet.market.recipe_model import RecipeModel
     from gpu_cli.ui.output import show
 
     if watch and (as_json or offers):
@@ -82,8 +82,8 @@ def plan(
 def _market(
     fleet: "Fleet", model: "RecipeModel", limits: "Limits", only: str | None, offers: Path | None, save: Path | None
 ) -> "Market":
-    from gpu_cli.fleet.market import ask_or_look_up
-    from gpu_cli.fleet.market_file import read_market, write_market
+    from gpu_cli.fleet.market.market import ask_or_look_up
+    from gpu_cli.fleet.market.market_file import read_market, write_market
 
     if offers is not None:
         return read_market(offers).of(only)
@@ -103,7 +103,7 @@ def _planned(model: "RecipeModel", wanted: "Wanted", market: "Market", wish: "Wi
         providers_document,
         why_not,
     )
-    from gpu_cli.fleet.planning import make_plan, nothing_fits
+    from gpu_cli.fleet.market.planning import make_plan, nothing_fits
     from gpu_cli.ui.output import Result, print_message
 
     made = make_plan(model, market, wish)

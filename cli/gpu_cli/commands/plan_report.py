@@ -11,7 +11,7 @@ from gpu_cli.units import format_duration, format_usd
 from gpu_providers.base import Kind
 
 if TYPE_CHECKING:
-    from gpu_cli.fleet.market import Answer, Market
+    from gpu_cli.fleet.market.market import Answer, Market
     from gpu_cli.planner.rank import Candidate, Plan, Reason
     from gpu_providers.base import Offer
 

@@ -40,8 +40,8 @@ from gpu_cli.ui.output import print_message
 if TYPE_CHECKING:
     from gpu_cli.fleet.deployment import Deployment
     from gpu_cli.fleet.fleet import Fleet
-    from gpu_cli.fleet.launch import Wanted
-    from gpu_cli.fleet.policy import Attempt
+    from gpu_cli.fleet.launch.launch import Wanted
+    from gpu_cli.fleet.launch.policy import Attempt
 
 COMMAND_GRACE_S = 10.0
 GUARD_POLL_S = 2.0
@@ -110,10 +110,10 @@ def run(
 def _run(fleet: "Fleet", wanted: "Wanted", provider: str | None, command: list[str]) -> int:
     from gpu_cli.commands.tried_report import told_in_the_end
     from gpu_cli.fleet.deployment import COMMAND_ENDED
+    from gpu_cli.fleet.end.teardown import tear_down
     from gpu_cli.fleet.interrupt import interruptible, shielded
-    from gpu_cli.fleet.launch import check_name_free
-    from gpu_cli.fleet.teardown import tear_down
-    from gpu_cli.fleet.up import bring_up
+    from gpu_cli.fleet.launch.launch import check_name_free
+    from gpu_cli.fleet.launch.up import bring_up
     from gpu_cli.locks import released
     from gpu_cli.ui.stages import progress_on_stderr
     from gpu_cli.units import format_usd
@@ -158,7 +158,7 @@ def _run_command(fleet: "Fleet", deployment: "Deployment", command: list[str]) -
 
 def _waited_for(fleet: "Fleet", deployment: "Deployment", process: "subprocess.Popen[bytes]") -> int:
     """Its status. A guard that dies meanwhile gets a successor: the command may be talking through its forwarder."""
-    from gpu_cli.fleet.guard_process import ensure_guard, guard_lives
+    from gpu_cli.fleet.guard.process import ensure_guard, guard_lives
     from gpu_cli.fleet.store import StoreCorrupt
 
     while True:

@@ -23,7 +23,7 @@ def ssh(
 ) -> None:
     """Log in to the machine of a deployment, or run one command there and exit with its status."""
     from gpu_cli.commands.here import open_here, the_deployment
-    from gpu_cli.fleet.ssh_command import SSH, ssh_command
+    from gpu_cli.fleet.reach.ssh_command import SSH, ssh_command
 
     with open_here() as fleet:
         login = _login(fleet, the_deployment(fleet, name))
@@ -37,7 +37,7 @@ def ssh(
 def _login(fleet: "Fleet", deployment: "Deployment") -> "SshLogin":
     """Raises UserError: it has no SSH server, or none yet, or its key is elsewhere."""
     from gpu_cli.fleet.deployment import STARTING
-    from gpu_cli.fleet.link import login_of, not_here
+    from gpu_cli.fleet.reach.link import login_of, not_here
     from gpu_providers.base import Kind
 
     if login := login_of(fleet, deployment):

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 from gpu_cli.commands.documents import stops_now
 from gpu_cli.fleet.deployment import Deployment, State
+from gpu_cli.fleet.end.stops import Stop, ends_at_latest, group_end_of, worst_case_usd
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_environment import AWAY
-from gpu_cli.fleet.keepers import NEEDS_KEEPER
-from gpu_cli.fleet.stops import Stop, ends_at_latest, group_end_of, worst_case_usd
+from gpu_cli.fleet.guard.environment import AWAY
+from gpu_cli.fleet.guard.keepers import NEEDS_KEEPER
 from gpu_cli.units import format_duration, format_usd
 from gpu_providers.base import Kind
 

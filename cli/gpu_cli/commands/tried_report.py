@@ -9,7 +9,7 @@ from gpu_cli.ui.output import Table, print_table
 from gpu_cli.units import format_duration, format_usd
 
 if TYPE_CHECKING:  # slow to import
-    from gpu_cli.fleet.policy import Attempt
+    from gpu_cli.fleet.launch.policy import Attempt
 
 _COLUMNS = ("TRIED", "GPU", "REGION", "$/H", "TIME", "COST", "WHAT HAPPENED")
 
@@ -22,7 +22,7 @@ def told_in_the_end(tried: "list[Attempt]") -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        from gpu_cli.fleet.attempts import tried_document
+        from gpu_cli.fleet.launch.attempts import tried_document
 
         _tell(tried)
         error.document = {**error.document, "tried": tried_document(tried)}

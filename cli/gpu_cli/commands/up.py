@@ -37,8 +37,8 @@ from gpu_cli.ui.output import Result, print_message, show
 if TYPE_CHECKING:  # imported where used, so that `gpu --help` stays fast
     from gpu_cli.fleet.deployment import Deployment
     from gpu_cli.fleet.fleet import Fleet
-    from gpu_cli.fleet.launch import Wanted
-    from gpu_cli.fleet.policy import Attempt
+    from gpu_cli.fleet.launch.launch import Wanted
+    from gpu_cli.fleet.launch.policy import Attempt
     from gpu_providers.base import Offer
 
 
@@ -104,10 +104,10 @@ def up(
 def _up(fleet: "Fleet", wanted: "Wanted", provider: str | None, *, show_key: bool) -> Result:
     from gpu_cli.commands.documents import deployment_with_stops
     from gpu_cli.commands.tried_report import told_in_the_end
-    from gpu_cli.fleet.attempts import tried_document
-    from gpu_cli.fleet.confirm import check_ended_by_something
     from gpu_cli.fleet.interrupt import interruptible
-    from gpu_cli.fleet.up import bring_up
+    from gpu_cli.fleet.launch.attempts import tried_document
+    from gpu_cli.fleet.launch.confirm import check_ended_by_something
+    from gpu_cli.fleet.launch.up import bring_up
     from gpu_cli.locks import released
     from gpu_cli.ui.stages import progress_on_stderr
 
@@ -151,8 +151,8 @@ def _story(fleet: "Fleet", deployment: "Deployment") -> tuple[str, ...]:
 
 def _caps_usd(fleet: "Fleet", wanted: "Wanted", offer: "Offer", budget_group: str | None) -> Sequence[float]:
     """What it may cost at most there. Raises UserError as a launch would where that pays for no start."""
-    from gpu_cli.fleet.budget_groups import room_if_joined
-    from gpu_cli.fleet.failover import SHORTEST_BUDGET_S, check_budget
+    from gpu_cli.fleet.launch.failover import SHORTEST_BUDGET_S, check_budget
+    from gpu_cli.fleet.money.budget_groups import room_if_joined
 
     caps_usd = [check_budget(wanted.limits, offer, ())]
     if budget_group:
@@ -163,8 +163,8 @@ def _caps_usd(fleet: "Fleet", wanted: "Wanted", offer: "Offer", budget_group: st
 
 def _dry_run(fleet: "Fleet", wanted: "Wanted", provider: str | None, budget_group: str | None) -> Result:
     from gpu_cli.commands.plan_report import plan_document
-    from gpu_cli.fleet.planning import launchable_plan
-    from gpu_cli.fleet.supervised import engine_args_on
+    from gpu_cli.fleet.market.planning import launchable_plan
+    from gpu_cli.fleet.node.supervised import engine_args_on
     from gpu_cli.units import format_duration, format_usd
 
     plan = launchable_plan(fleet, wanted, provider=provider)

@@ -21,7 +21,7 @@ def wait(
     from gpu_cli.commands.documents import deployment_with_stops
     from gpu_cli.commands.here import need_endpoint, open_here, the_deployment
     from gpu_cli.fleet.deployment import STARTING, State
-    from gpu_cli.fleet.guard_process import ensure_guard
+    from gpu_cli.fleet.guard.process import ensure_guard
     from gpu_cli.locks import is_held
 
     with open_here() as fleet:

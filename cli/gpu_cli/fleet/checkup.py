@@ -14,7 +14,7 @@ from gpu_cli.engine.build import Machine, build_for
 from gpu_cli.engine.environment import Engines
 from gpu_cli.errors import UserError
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard_process import guard_lives
+from gpu_cli.fleet.guard.process import guard_lives
 from gpu_cli.recipe.schema import DEFAULT_ENGINE_VERSION
 from gpu_providers.base import Check, Provider
 

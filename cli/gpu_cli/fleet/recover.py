@@ -12,10 +12,10 @@ from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.clock import Clock
 from gpu_cli.fleet.deployment import Deployment, State
+from gpu_cli.fleet.end.inventory import take_inventory
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.inventory import take_inventory
 from gpu_cli.fleet.keys import Keys
-from gpu_cli.fleet.link import reached_at
+from gpu_cli.fleet.reach.link import reached_at
 from gpu_cli.fleet.store import NameTaken, Store, StoreCorrupt
 from gpu_cli.locks import Lock, released
 from gpu_cli.paths import Paths

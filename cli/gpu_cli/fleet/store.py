@@ -10,9 +10,9 @@ from typing import Any
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.fleet import metering
 from gpu_cli.fleet.deployment import LIVE, NEXT_STATES, Deployment, State
-from gpu_cli.fleet.ledger import Segment
+from gpu_cli.fleet.money import metering
+from gpu_cli.fleet.money.ledger import Segment
 from gpu_cli.planner.offers.cloud_terms import billing_step_s
 from gpu_cli.state_files import unwritable
 from gpu_providers.base import Kind, Link

@@ -1,0 +1,1 @@
+"""The guard at Modal, for what cannot end itself while this machine is off."""

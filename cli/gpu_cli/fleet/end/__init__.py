@@ -1,0 +1,1 @@
+"""What ends a deployment, its end, and what is left over."""

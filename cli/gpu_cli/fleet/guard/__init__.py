@@ -1,0 +1,1 @@
+"""The background process that ends what would otherwise be forgotten."""
