@@ -308,3 +308,48 @@ def test_what_another_process_has_seen_go_is_not_waited_for(tmp_path: Path, cloc
     assert tear_down(fleet, fleet.store.get("gpu-tiny-1"), "gpu down").state is State.GONE
     assert clock.now() < NOW + Shy.list_lag_s / 2
     fleet.store.close()
+
+
+def test_what_its_cloud_refuses_to_end_is_metered_at_what_it_bills_meanwhile(
+    fleet: Fleet, cloud: Cloud, clock: FakeClock
+) -> None:
+    """Booting, it bills its disk alone; then it runs, and still cannot be ended."""
+    fleet.store.add(deployment(state=State.BOOTING, ready_at=None))
+    booting = replace(cloud.add("gpu-tiny-1"), price_usd_per_hour=0.2, full_price_usd_per_hour=2.0)
+    cloud.resources["gpu-tiny-1"], cloud.terminates = booting, False
+
+    def go_on() -> None:
+        if clock.now() >= NOW + 100:
+            cloud.resources["gpu-tiny-1"] = replace(booting, price_usd_per_hour=2.0)
+        cloud.terminates = clock.now() >= NOW + 200
+
+    clock.on_sleep = go_on
+    ended = tear_down(fleet, fleet.store.get("gpu-tiny-1"), "interrupted")
+    assert ended.spent_usd(clock.now()) == pytest.approx((100 * 0.2 + 100 * 2.0) / 3600, rel=0.02)
+
+
+def test_what_was_ordered_and_never_made_has_cost_nothing(fleet: Fleet, cloud: Cloud, clock: FakeClock) -> None:
+    cloud.list_lag_s = 60.0
+    fleet.store.add(deployment(state=State.LAUNCHING, resource_id="", ready_at=None))
+    clock.time += 3600
+    ended = tear_down(fleet, fleet.store.get("gpu-tiny-1"), "the command that launched it was killed")
+    assert ended.state is State.FAILED
+    assert ended.spent_usd(clock.now()) == 0
+    assert fleet.store.get("gpu-tiny-1").spent_usd(clock.now()) == 0
+
+
+def test_what_was_found_by_its_name_alone_has_cost_its_time(fleet: Fleet, cloud: Cloud, clock: FakeClock) -> None:
+    cloud.add("gpu-tiny-1")
+    fleet.store.add(deployment(state=State.LAUNCHING, resource_id="", ready_at=None))
+    clock.time += 3600
+    ended = tear_down(fleet, fleet.store.get("gpu-tiny-1"), "the command that launched it was killed")
+    assert ended.spent_usd(clock.now()) == pytest.approx(2.0)
+
+
+def test_a_second_one_of_its_name_is_not_metered_for_it(fleet: Fleet, cloud: Cloud, clock: FakeClock) -> None:
+    other = replace(cloud.add("gpu-tiny-1"), resource_id="id-second", price_usd_per_hour=50.0)
+    cloud.resources["gpu-tiny-1"], cloud.terminates = other, False
+    fleet.store.add(deployment())
+    clock.on_sleep = lambda: setattr(cloud, "terminates", clock.now() >= NOW + 60)
+    ended = tear_down(fleet, fleet.store.get("gpu-tiny-1"), "idle")
+    assert ended.spent_usd(clock.now()) == pytest.approx(2.0 * 60 / 3600)

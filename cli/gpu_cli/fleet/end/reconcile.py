@@ -12,6 +12,7 @@ from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.launch.engine_log import diagnose, last_words
 from gpu_cli.fleet.launch.hosts import avoid_host_of
 from gpu_cli.fleet.money.budget_groups import end_of as group_end_of
+from gpu_cli.fleet.money.metering import told_usd_per_hour
 from gpu_cli.fleet.reach.link import reached_at
 from gpu_cli.locks import is_held
 from gpu_providers.base import Kind, Resource, ResourceState
@@ -70,9 +71,8 @@ def _looked(fleet: Fleet, deployment: Deployment) -> tuple[Deployment, Resource 
 def _learnt(fleet: Fleet, deployment: Deployment, resource: Resource) -> Deployment:
     """With what the cloud has told meanwhile: what it bills just now, where it is and serves, and what it charges."""
     is_serverless = deployment.kind is Kind.SERVERLESS
-    if is_serverless or resource.full_price > 0:  # else its cloud does not say
-        usd_per_hour, now = resource.price_usd_per_hour, fleet.clock.now()
-        deployment = fleet.store.meter(deployment.resource_name, usd_per_hour, at=now)
+    if (usd_per_hour := told_usd_per_hour(deployment, resource)) is not None:
+        deployment = fleet.store.meter(deployment.resource_name, usd_per_hour, at=fleet.clock.now())
     tells_price = resource.state is ResourceState.RUNNING or resource.full_price_usd_per_hour is not None
     told = {
         "region": resource.region,

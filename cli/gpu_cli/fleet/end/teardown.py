@@ -11,9 +11,10 @@ from gpu_cli.fleet.end.spot import TAKEN_BACK, spot_recipes
 from gpu_cli.fleet.end.stops import ends_itself_by
 from gpu_cli.fleet.end.visible import visible_at
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.money.metering import told_usd_per_hour
 from gpu_cli.fleet.store import StateMoved, StoreCorrupt
 from gpu_cli.locks import is_held
-from gpu_providers.base import Kind, Provider
+from gpu_providers.base import Kind, Provider, Resource
 from gpu_providers.errors import AuthError, InvalidRequest, NotFound, ProviderError, RateLimited
 
 VERIFY_DEADLINE_S = 300.0
@@ -28,6 +29,8 @@ class _Traces:
 
     gone: set[str]
     """It has let go of them."""
+    meter: Callable[[Resource], object]
+    """Told of what is still there: it bills until it has ended."""
     seen: set[str] = field(default_factory=set)
 
 
@@ -43,7 +46,8 @@ def tear_down(fleet: Fleet, deployment: Deployment, reason: str) -> Deployment:
         raise
     if deployment.is_live:
         _look_once_more(fleet, deployment)
-        destroy(fleet, deployment, is_over=lambda: _is_on_record_as_gone(fleet, deployment.resource_name))
+        if not destroy(fleet, deployment, is_over=lambda: _is_on_record_as_gone(fleet, deployment.resource_name)):
+            _cost_nothing(fleet, deployment)
         deployment = finish(fleet, deployment)
     return deployment
 
@@ -72,18 +76,19 @@ def destroy(
     *,
     sparing: Iterable[str] = (),
     is_over: Callable[[], bool] = lambda: False,
-) -> None:
+) -> bool:
     """Until the cloud has no resource of this name, but for those with an id in `sparing`, or it `is_over` already.
 
-    Raises UserError CLEANUP_UNCONFIRMED.
+    False when there never was one, as far as the cloud knows: then nothing was spent. Raises UserError
+    CLEANUP_UNCONFIRMED.
     """
     if deployment.launched_at is None and not deployment.resource_id:
-        return  # nothing has been asked of the cloud
+        return False  # nothing has been asked of the cloud
     began_at, last_word = fleet.clock.now(), "it still exists"
-    traces = _Traces(set(sparing))
+    traces = _Traces(set(sparing), lambda resource: _meter(fleet, deployment, resource))
     while fleet.clock.now() < began_at + VERIFY_DEADLINE_S:
         if is_over():
-            return
+            return True
         pause_s = 1.0
         try:
             provider = fleet.provider(deployment.provider)
@@ -93,7 +98,7 @@ def destroy(
             settled = fleet.clock.now() >= began_at + provider.list_lag_s
             hidden = fleet.clock.now() < visible_at(fleet, provider, deployment)
             if _is_gone(provider, deployment, traces, settled=settled, hidden=hidden):
-                return
+                return bool(traces.gone or deployment.resource_id)
         except RateLimited as error:
             pause_s, last_word = max(pause_s, min(error.retry_after_s, LONGEST_PAUSE_S)), error.message
         except (AuthError, InvalidRequest) as error:  # asking again would be answered the same
@@ -162,9 +167,24 @@ def _look_once_more(fleet: Fleet, deployment: Deployment) -> None:
     steady = deployment.kind is not Kind.SERVERLESS and deployment.rate_usd_per_hour == deployment.price_usd_per_hour
     if steady or not deployment.resource_id or deployment.price_usd_per_hour <= 0:
         return
-    with contextlib.suppress(ProviderError, UserError, StoreCorrupt):
-        resource = fleet.provider(deployment.provider).describe(deployment.resource_id)
-        fleet.store.meter(deployment.resource_name, resource.price_usd_per_hour, at=fleet.clock.now())
+    with contextlib.suppress(ProviderError):
+        _meter(fleet, deployment, fleet.provider(deployment.provider).describe(deployment.resource_id))
+
+
+def _meter(fleet: Fleet, deployment: Deployment, resource: Resource) -> None:
+    """Put on record what it bills. Of a second one of its name nothing is: one record has one rate."""
+    usd_per_hour = told_usd_per_hour(deployment, resource)
+    with contextlib.suppress(KeyError, UserError, StoreCorrupt):  # what cannot be written must not keep it running
+        recorded = fleet.store.get(deployment.resource_name)
+        if usd_per_hour is not None and recorded.resource_id in ("", resource.resource_id):
+            fleet.store.meter(recorded.resource_name, usd_per_hour, at=fleet.clock.now())
+
+
+def _cost_nothing(fleet: Fleet, deployment: Deployment) -> None:
+    """To its cloud it never was; nor has anybody else seen it meanwhile."""
+    recorded = fleet.store.get(deployment.resource_name)
+    if not recorded.resource_id and recorded.metered_at is None:
+        fleet.store.update(recorded.resource_name, launched_at=None)
 
 
 def _is_on_record_as_gone(fleet: Fleet, resource_name: str) -> bool:
@@ -194,7 +214,7 @@ def _is_gone(provider: Provider, deployment: Deployment, traces: _Traces, *, set
     if not resource_id or resource_id in gone:
         resource_id = _another(provider, deployment.resource_name, gone)
     while resource_id:
-        if not _has_ended(provider, resource_id, traces.seen, hidden=hidden):
+        if not _has_ended(provider, resource_id, traces, hidden=hidden):
             return False
         gone.add(resource_id)
         resource_id = _another(provider, deployment.resource_name, gone)
@@ -216,12 +236,13 @@ def _another(provider: Provider, name: str, gone: set[str]) -> str | None:
     return found.resource_id if found and found.resource_id not in gone else None
 
 
-def _has_ended(provider: Provider, resource_id: str, seen: set[str], *, hidden: bool) -> bool:
+def _has_ended(provider: Provider, resource_id: str, traces: _Traces, *, hidden: bool) -> bool:
     """Whatever the answer to the request is: what counts is whether it is still there.
 
     To a cloud that does not show it yet the request means nothing, and `terminate` calls that success: only what was
     seen there can be seen to be gone.
     """
+    seen = traces.seen
     if hidden and resource_id not in seen:
         with contextlib.suppress(ProviderError):
             seen.add(provider.describe(resource_id).resource_id)
@@ -231,7 +252,7 @@ def _has_ended(provider: Provider, resource_id: str, seen: set[str], *, hidden: 
     except ProviderError as error:
         refusal = error
     try:
-        provider.describe(resource_id)
+        traces.meter(provider.describe(resource_id))
     except NotFound:
         return not hidden or resource_id in seen
     seen.add(resource_id)

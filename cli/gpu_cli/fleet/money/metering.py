@@ -8,7 +8,13 @@ from dataclasses import replace
 
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.money.ledger import Segment
-from gpu_providers.base import Kind
+from gpu_providers.base import Kind, Resource
+
+
+def told_usd_per_hour(deployment: Deployment, resource: Resource) -> float | None:
+    """What a look at it says that it bills; None where its cloud does not tell prices."""
+    tells = deployment.kind is Kind.SERVERLESS or resource.full_price > 0
+    return resource.price_usd_per_hour if tells else None
 
 
 def says_nothing_new(deployment: Deployment, usd_per_hour: float) -> bool:
