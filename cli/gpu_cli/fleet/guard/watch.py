@@ -18,7 +18,8 @@ from gpu_cli.fleet.reach.wake import Knock
 from gpu_cli.fleet.store import Store
 from gpu_cli.locks import is_held
 from gpu_cli.ui.output import print_message
-from gpu_providers.base import Kind
+from gpu_cli.units import format_duration
+from gpu_providers.base import Kind, Resource, ResourceState
 
 
 class Watch:
@@ -31,6 +32,8 @@ class Watch:
         self._looks: Counter[str] = Counter()
         self._knocks: dict[str, Knock] = {}
         """At what is started by requests."""
+        self._silent_since: dict[str, float] = {}
+        """From when on each that was ready has not answered, nor run by the word of its cloud."""
         self._keep_warm = KeepWarm(self._fleet, self._client)
 
     def attend(self, deployment: Deployment) -> Deed | None:
@@ -43,7 +46,7 @@ class Watch:
             reason = why_end(self._fleet, deployment, None) or why_not_booting(self._fleet, deployment, print_message)
         else:
             deployment, resource = look(self._fleet, deployment)
-            reason = why_end(self._fleet, deployment, resource) or self._why_idle(deployment)
+            reason = why_end(self._fleet, deployment, resource) or self._why_idle(deployment, resource)
         if reason:
             print_message(f"{deployment.resource_name}: ending it: {reason}")
             return partial(end, deployment=deployment, reason=reason)
@@ -61,6 +64,7 @@ class Watch:
         names = {deployment.resource_name for deployment in live}
         self._looks = Counter({name: looks for name, looks in self._looks.items() if name in names})
         self._knocks = {name: knock for name, knock in self._knocks.items() if name in names}
+        self._silent_since = {name: since for name, since in self._silent_since.items() if name in names}
         self._keep_warm.forget_all_but(names)
 
     def close(self) -> None:
@@ -72,19 +76,37 @@ class Watch:
         starting = deployment.state in STARTING and not deployment.tied and deployment.resource_id != ""
         return starting and not is_held(self._fleet.launch_lock_path(deployment.name))
 
-    def _why_idle(self, deployment: Deployment) -> str:
-        """`idle` when a fresh look says that there has been no work for too long. No answer is not idleness."""
+    def _why_idle(self, deployment: Deployment, resource: Resource | None) -> str:
+        """`idle` when a fresh look says that there has been no work for too long. No answer is not idleness, unless its
+        cloud, too, says all that time that it does not run.
+        """
         if idle_for_s(deployment, self._fleet.clock.now()) is None or deployment.active_at is None:
             return ""
         try:
             work = self._client(deployment).work()
         except (EngineUnreachable, EngineRefused, UserError):  # the last one without its certificate
-            return ""
+            return self._why_lost(deployment, resource)
+        self._silent_since.pop(deployment.resource_name, None)
         now = self._fleet.clock.now()
         if work.running or work.waiting or work.done != deployment.work_done:
             self._fleet.store.update(deployment.resource_name, active_at=now, work_done=work.done)
             return ""
         return "idle" if now - deployment.active_at >= deployment.idle_s + GUARD_GRACE_S else ""
+
+    def _why_lost(self, deployment: Deployment, resource: Resource | None) -> str:
+        """Of one that does not answer, whose idleness nobody can see: a host that is offline may come back, and bills
+        again. It is given as long as it may be idle. A cloud that does not answer either proves nothing.
+        """
+        name, now = deployment.resource_name, self._fleet.clock.now()
+        if resource is None:
+            return ""
+        if resource.state is ResourceState.RUNNING:
+            self._silent_since.pop(name, None)
+            return ""
+        if now - self._silent_since.setdefault(name, now) < deployment.idle_s + GUARD_GRACE_S:
+            return ""
+        waited = format_duration(round(deployment.idle_s))
+        return f"{deployment.provider} says: {resource.detail}, and it has not answered for {waited}"
 
     def _is_healthy(self, deployment: Deployment) -> bool:
         """Of one that another machine launched, which has its key or its certificate, that cannot be seen."""
