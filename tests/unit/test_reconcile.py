@@ -301,22 +301,27 @@ def test_what_a_spot_cloud_stops_after_it_was_ready_has_been_taken_back(
 
 
 @pytest.mark.parametrize(
-    ("said", "reason", "avoided"),
+    ("said", "reason", "failure", "avoided"),
     [
-        (HostFailed("its host is silent"), "its host is silent", {("cloud", "m1"): "its host is silent"}),
-        (InvalidRequest("no such image"), "no such image", {}),
-        (ProviderUnavailable("no answer"), "", {}),
+        (
+            HostFailed("its host is silent"),
+            "its host is silent",
+            "host-failed",
+            {("cloud", "m1"): "its host is silent"},
+        ),
+        (InvalidRequest("no such image"), "no such image", "invalid-request", {}),
+        (ProviderUnavailable("no answer"), "", "", {}),
     ],
 )
 def test_a_start_that_nobody_watches_is_given_up_on_the_clouds_word_that_it_will_come_to_nothing(
-    tmp_path: Path, said: ProviderError, reason: str, avoided: dict[tuple[str, str], str]
+    fleet: Fleet, cloud: Cloud, said: ProviderError, reason: str, failure: str, avoided: dict[tuple[str, str], str]
 ) -> None:
-    cloud = Cloud()
-    fleet = make_fleet(tmp_path, cloud)
     booting = deployment(state=State.BOOTING, host="m1")
+    fleet.store.add(booting)
     cloud.boots = [said]
     assert why_not_booting(fleet, booting, print) == reason
     assert fleet.store.bad_hosts(NOW) == avoided
+    assert fleet.store.get("gpu-tiny-1").failure == failure
 
 
 def test_what_is_to_be_known_of_a_start_that_nobody_watches_is_told(fleet: Fleet, cloud: Cloud) -> None:
@@ -324,3 +329,46 @@ def test_what_is_to_be_known_of_a_start_that_nobody_watches_is_told(fleet: Fleet
     cloud.boots = [Boot(False, "booting", note="its host key was trusted on first use"), Boot(False, "booting")]
     assert [why_not_booting(fleet, deployment(state=State.BOOTING), told.append) for _ in range(2)] == ["", ""]
     assert told == ["its host key was trusted on first use"]
+
+
+@pytest.mark.parametrize("gone", [True, False])
+@pytest.mark.parametrize(
+    ("state", "line", "when_gone", "when_broken"),
+    [
+        (State.BOOTING, "", "host-failed", "host-failed"),
+        (State.LOADING, "", "crashed", "host-failed"),
+        (State.LOADING, "[supervisor] ended reason=engine-died detail=exit status 1", "crashed", "crashed"),
+        (State.LOADING, "[supervisor] ended reason=start-deadline detail=60 s", "start-deadline", "start-deadline"),
+        (State.LOADING, "[supervisor] ended reason=idle detail=no work for 600 s", "", ""),
+        (State.READY, "[supervisor] ended reason=engine-died detail=exit status 1", "", ""),
+    ],
+)
+def test_how_a_start_failed_that_nobody_watched_is_on_record_in_the_policys_words(
+    fleet: Fleet, cloud: Cloud, state: State, line: str, when_gone: str, when_broken: str, gone: bool
+) -> None:
+    fleet.store.add(deployment(state=state, ready_at=NOW if state is State.READY else None))
+    if not gone:
+        broken(cloud)
+    cloud.logged = [line]
+    settle(fleet)
+    ended = fleet.store.get("gpu-tiny-1")
+    assert (ended.is_live, ended.failure) == (False, when_gone if gone else when_broken)
+
+
+def test_a_start_that_was_given_up_at_its_deadline_has_failed_by_that_word(
+    fleet: Fleet, cloud: Cloud, clock: FakeClock
+) -> None:
+    cloud.add("gpu-tiny-1")
+    fleet.store.add(deployment(state=State.LOADING, ready_at=None, start_deadline_at=NOW))
+    clock.time += GUARD_GRACE_S
+    settle(fleet)
+    assert fleet.store.get("gpu-tiny-1").failure == "start-deadline"
+
+
+def test_a_start_that_its_user_or_its_limits_ended_has_not_failed(fleet: Fleet, clock: FakeClock) -> None:
+    fleet.store.add(deployment(state=State.LOADING, ready_at=None, tied=True))
+    fleet.store.add(deployment("other", state=State.LOADING, ready_at=None, deadline_at=NOW + 1))
+    clock.time += 2
+    settle(fleet)
+    ended = [fleet.store.get(name) for name in ("gpu-tiny-1", "gpu-other-1")]
+    assert [(one.is_live, one.failure) for one in ended] == [(False, "")] * 2

@@ -100,6 +100,7 @@ def why_end(fleet: Fleet, deployment: Deployment, resource: Resource | None) -> 
     if resource and resource.state is ResourceState.BROKEN:
         return _why_broken(fleet, deployment, resource)
     if deployment.state in STARTING and now >= deployment.start_deadline_at + GUARD_GRACE_S:
+        _record_failure(fleet, deployment, "start-deadline")
         return "start-deadline"
     return ""
 
@@ -121,8 +122,10 @@ def why_not_booting(fleet: Fleet, deployment: Deployment, tell: Callable[[str], 
         boot = fleet.provider(deployment.provider).boot(deployment.resource_id)
     except HostFailed as error:
         avoid_host_of(fleet, deployment, error.message)
+        _record_failure(fleet, deployment, error)
         return error.message
     except InvalidRequest as error:
+        _record_failure(fleet, deployment, error)
         return error.message
     except ProviderError:
         pass
@@ -143,9 +146,11 @@ def _why_broken(fleet: Fleet, deployment: Deployment, resource: Resource) -> str
         return BROKEN
     said = _last_words(fleet, deployment)
     if said and not said.startswith(_STOPPED):
+        _record_failure(fleet, deployment, _code_of(said))
         return said
     if deployment.state in STARTING:
         avoid_host_of(fleet, deployment, resource.detail)
+        _record_failure(fleet, deployment, HostFailed(resource.detail))
     elif is_spot(fleet, deployment):
         return f"{TAKEN_BACK}: {resource.detail}"
     return f"{deployment.provider} says: {resource.detail}"
@@ -158,8 +163,25 @@ def _ended(fleet: Fleet, deployment: Deployment) -> Deployment:
     said = _last_words(fleet, deployment)
     if deployment.state in STARTING:
         limit = overdue(deployment, fleet.clock.now())
+        if said or not limit:
+            vanished = "terminated" if deployment.state is State.BOOTING else "engine-died"
+            _record_failure(fleet, deployment, _code_of(said) or vanished)
         return finish(fleet, deployment, reason=said or limit or "ended while it was starting")
     return finish(fleet, deployment, reason=said or _guess(deployment, fleet.clock.now()))
+
+
+def _record_failure(fleet: Fleet, deployment: Deployment, failed: ProviderError | str) -> None:
+    """Of which kind it is, an error or the code of a diagnosis, of a start that its launcher has left to others."""
+    from gpu_cli.fleet.launch.policy import failure_by, failure_of  # slow to import, and few starts fail
+
+    failure = failure_by(failed) if isinstance(failed, str) else failure_of(failed)
+    if failure and deployment.state in STARTING and not deployment.tied:
+        fleet.store.update(deployment.resource_name, failure=failure.word)
+
+
+def _code_of(said: str) -> str:
+    """As a supervisor begins its last words."""
+    return said.partition(":")[0]
 
 
 def _last_words(fleet: Fleet, deployment: Deployment) -> str:

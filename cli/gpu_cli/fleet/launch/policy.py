@@ -121,11 +121,18 @@ def failure_of(error: BaseException) -> Failure | None:
     """
     if isinstance(error, ProviderError):
         return next((failure for kind, failure in _BY_CLOUD.items() if isinstance(error, kind)), None)
-    if isinstance(error, NeverHealthy) and error.code not in _LIMITS:
-        return _BY_DIAGNOSIS.get(error.code, _ENGINE_FAILED)
+    if isinstance(error, NeverHealthy):
+        return failure_by(error.code)
     if isinstance(error, UserError) and error.code == _UNCONFIRMED.word:
         return _UNCONFIRMED
     return None
+
+
+def failure_by(code: str) -> Failure | None:
+    """Of which kind a start has failed that ended for this reason, by our diagnosis or by its supervisor's word. None
+    for a limit of its own.
+    """
+    return None if code in _LIMITS else _BY_DIAGNOSIS.get(code, _ENGINE_FAILED)
 
 
 @dataclass(frozen=True)
