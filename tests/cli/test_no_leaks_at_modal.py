@@ -16,7 +16,7 @@ from rented import point_at
 from rented_at_modal import assert_nothing_is_left
 
 POLL_S = "0.1"
-ELSEWHERE = {"spend-limit", "image-build-failed", "gpu-refused", "rates-refused", "no-bearer"}
+ELSEWHERE = {"spend-limit", "image-build-failed", "gpu-refused", "rates-refused", "tokens-refused", "no-bearer"}
 """Words of the other tests."""
 NO_CARD = {"do": "no-capacity"}
 """None is ever free: what there is to leave is an app that waits for one, and its token."""

@@ -49,6 +49,7 @@ WHATS: Mapping[str, What] = {
     "ids-change": What("create", "all that is for sale has another id since it was looked for"),
     "image-build-failed": What("create", "the build of its image fails, with `text` for the last line of its log"),
     "gpu-refused": What("create", "refused because the account may not have such a GPU"),
+    "tokens-refused": What("account", "refused: this key may not make tokens for the edge"),
     "slow-publish": What("create", "takes `seconds` of real time until it is published"),
     "lost-publish": What("create", "is published, and the answer is lost"),
     "no-arrays": What("create", "refused when it has a command or an entrypoint as an array"),

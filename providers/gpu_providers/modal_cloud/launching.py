@@ -1,7 +1,8 @@
 """How an app comes to be, or nothing of it does.
 
 Modal's edge demands a proxy token of every request, so that no stranger's starts a GPU. Where it does not take the
-token as clients send it, the app is published anew without that, and the engine checks a key of its own.
+token as clients send it, the app is published anew without that, and the engine checks a key of its own; and so it does
+where our role in the workspace may not make tokens.
 """
 
 from contextlib import suppress
@@ -24,10 +25,9 @@ if TYPE_CHECKING:
 
 _DEPLOY_S = 3600.0
 """A deploy comes back when the image is built, which Modal does once for each; the engine's has 10 GB."""
-_NOTE = (
-    "Modal's edge does not take a bearer token here, so the engine checks the key itself: "
-    "a stranger's request is refused, and starts a GPU all the same"
-)
+_OWN_KEY = "so the engine checks the key itself: a stranger's request is refused, and starts a GPU all the same"
+_REFUSED = f"Modal's edge does not take a bearer token here, {_OWN_KEY}"
+_NOT_ALLOWED = f"this account may not make proxy tokens at Modal, {_OWN_KEY}"
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,12 @@ class Launching:
     def launch(self, request: LaunchRequest, options: Options) -> str:
         """The id of the app, once it is published. Raises as the contract's `launch`."""
         check_name(request.name)
-        plan, deployed = blueprint(request, options), None
+        blueprint(request, options)  # what cannot be is refused before anything is made
+        deployed = None
         try:
             token = self._new_token(request.name)
-            deployed = self._deployed(plan)
-            if self.probe.is_refused(deployed.url, token):
+            deployed = self._deployed(blueprint(request, options, guarded=token is not None))
+            if token and self.probe.is_refused(deployed.url, token):
                 self._deployed(blueprint(request, options, guarded=False))
                 self._give_token_up(request.name)
         except CreateUnknown:
@@ -66,11 +67,19 @@ class Launching:
 
     def note(self, name: str) -> str:
         """What the user has to know of how this one is guarded; empty where there is nothing."""
-        return _NOTE if self.tokens.is_given_up(name) else ""
+        if self.tokens.is_not_allowed(name):
+            return _NOT_ALLOWED
+        return _REFUSED if self.tokens.is_given_up(name) else ""
 
-    def _new_token(self, name: str) -> Secret:
-        with self.session.call(f"make a proxy token for {name}") as client:
+    def _new_token(self, name: str) -> Secret | None:
+        """None where we may not make any."""
+        import modal
+
+        not_allowed = modal.exception.PermissionDeniedError
+        with self.session.call(f"make a proxy token for {name}") as client, suppress(not_allowed):
             return self.tokens.create(client, name, self.session.environment)
+        self.tokens.do_without(name)
+        return None
 
     def _give_token_up(self, name: str) -> None:
         with self.session.call(f"delete the proxy token of {name}") as client:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from modal.workspace import WorkspaceProxyTokenManager
 
 
+_NOT_ALLOWED = "not allowed"
+"""In the place of a token that we may not make. That of one that was given up is empty."""
 _LEFT = ".left"
 """Ends the name of an empty file: a token is forgotten here, and may still be at Modal."""
 _NEW = ".new"
@@ -50,12 +52,20 @@ class Tokens:
     def read(self, name: str) -> Secret | None:
         """None where there is none."""
         kept = self._kept(name)
-        return Secret(kept) if kept else None
+        return None if kept in (None, "", _NOT_ALLOWED) else Secret(kept)
 
     def give_up(self, client: "Client", name: str) -> None:
         """Its app does without: delete the token, and keep that in mind. Raises as `create`."""
         self._keep(name, "")
         _delete(client, {name})
+
+    def do_without(self, name: str) -> None:
+        """We may not make one: keep that in mind. Raises InvalidRequest as `create`."""
+        self._keep(name, _NOT_ALLOWED)
+
+    def is_not_allowed(self, name: str) -> bool:
+        """Whether its app does without, because we may not make one."""
+        return self._kept(name) == _NOT_ALLOWED
 
     def is_given_up(self, name: str) -> bool:
         """Whether its app does without, as far as this side knows."""
@@ -69,10 +79,12 @@ class Tokens:
         """Delete it here and then, with a client, at Modal, whoever made it there, and with it those that could not be
         deleted there before. Raises Modal's errors.
         """
+        was_made = not self.is_not_allowed(name)
         with suppress(OSError, InvalidRequest):
             self._path(name).unlink(missing_ok=True)
-            self._left(name).touch(mode=0o600)
-        if client is None:
+            if was_made:
+                self._left(name).touch(mode=0o600)
+        if client is None or not was_made:
             return
         names = {name, *(path.stem for path in self.folder.glob(f"*{_LEFT}"))}
         _delete(client, names)

@@ -37,6 +37,7 @@ INSTEAD: Mapping[str, tuple[Status, str]] = {
     "gpu-refused": (Status.INVALID_ARGUMENT, "this workspace has no access to the requested GPU type"),
     "lost-publish": (Status.UNAVAILABLE, "connection lost"),
     "rates-refused": (Status.PERMISSION_DENIED, "billing rates are for managers of the workspace"),
+    "tokens-refused": (Status.PERMISSION_DENIED, "proxy tokens are for managers of the workspace"),
     "delete-500-works": (Status.INTERNAL, "internal server error"),
 }
 """What is answered."""
@@ -47,6 +48,7 @@ ONLY: Mapping[str, str] = {
     "gpu-refused": "FunctionCreate",
     "lost-publish": "AppPublish",
     "rates-refused": "WorkspaceBillingRates",
+    "tokens-refused": "WebhookTokenCreate",
 }
 """The RPC that is, where it is not all that the rule's call means."""
 WORDS = (
