@@ -139,6 +139,9 @@ class Search:
     """How long it may have to live: an offer that ends sooner will not do."""
     public: bool = False
     """As in `LaunchRequest`: an offer where that cannot be had will not do."""
+    region: str | None = None
+    """Only regions that `gpu_providers.regions.is_in` finds here will do; None for any. A hint, like `cards`, which
+    matters where an offer may be in several regions, and its price depends on which."""
 
 
 @dataclass(frozen=True)

@@ -152,8 +152,10 @@ def test_a_cloud_is_told_what_it_may_leave_out(fleet: Fleet) -> None:
     search = runpod.searches[-1]
     assert search.cards == ("A100-40GB", "A100-40GB-PCIE", "A100-80GB", "A100-80GB-PCIE", "H100", "Abacus")
     assert (search.max_price_usd_per_hour, search.spot, search.ttl_s) == (3.5, True, 7200.0)
-    ask(fleet, model(), LIMITS, only="runpod")
+    assert search.region is None
+    ask(fleet, model(), LIMITS, only="runpod", region="eu")
     assert (runpod.searches[-1].cards, runpod.searches[-1].spot) == ((), False)
+    assert runpod.searches[-1].region == "eu"
 
 
 @pytest.mark.parametrize(

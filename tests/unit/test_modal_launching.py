@@ -234,6 +234,13 @@ def test_what_the_recipe_says_about_modal_is_asked_for(cloud: ModalEmulator, lau
     assert (function.startup_timeout_secs, function.timeout_secs) == (1800, 7200)
 
 
+def test_of_several_regions_it_is_only_in_those_that_the_launch_names(
+    cloud: ModalEmulator, launching: Launching
+) -> None:
+    function = asked(cloud, launching, Options(regions=("us", "eu-west")), regions=("eu-west",))
+    assert list(function.scheduler_placement.regions) == ["eu-west"]
+
+
 @pytest.mark.parametrize(
     ("start_s", "startup_timeout_s", "timeout_s"), [(0, 3600, 3600), (5400, 5400, 5400), (99999, 86400, 86400)]
 )
@@ -535,6 +542,26 @@ def test_an_app_whose_publishing_was_not_answered_is_published_anew_and_asked_wh
     launching.launch(request(), USUAL)
     assert launching.note(NAME)
     assert without_bearer.apps_deployed() == [NAME]
+
+
+def test_where_we_may_not_make_tokens_the_engine_checks_its_own_key(cloud: ModalEmulator, launching: Launching) -> None:
+    cloud.misbehave({"do": "tokens-refused", "times": 1})
+    launching.launch(request(), USUAL)
+    function = created(cloud).function
+    assert not function.webhook_config.requires_proxy_auth
+    assert environment(cloud, function)["VLLM_API_KEY"] == "sk-gpu-private"
+    assert launching.tokens.read(NAME) is None
+    assert "may not make proxy tokens" in launching.note(NAME)
+    assert cloud.apps_deployed() == [NAME]
+    launching.tokens.forget(None, NAME)
+    assert launching.tokens.names() == set(), "nothing was made that could be left"
+
+
+def test_without_a_token_and_without_a_key_nothing_is_launched(cloud: ModalEmulator, launching: Launching) -> None:
+    cloud.misbehave({"do": "tokens-refused", "times": 1})
+    with pytest.raises(InvalidRequest, match="no key of its own"):
+        launching.launch(request(secret_env={}), USUAL)
+    assert left(cloud, launching) == []
 
 
 # --- the user's repository -------------------------------------------------------------------------------------------

@@ -41,6 +41,25 @@ def test_each_card_comes_in_the_numbers_that_one_container_takes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("wanted", "there", "times"),
+    [
+        ("eu", "eu-west", 1.75),
+        ("us", "us, us-east", 1.5),
+        ("us-east", "us-east", 1.75),
+        ("jp", "us, us-east, eu-west", 1.5),  # the planner leaves it out
+        (None, "us, us-east, eu-west", 1.5),
+    ],
+)
+def test_of_several_regions_those_that_are_meant_are_offered_at_their_own_price(
+    wanted: str | None, there: str, times: float
+) -> None:
+    options = Options(regions=("us", "us-east", "eu-west"))
+    offer = sold(Search(region=wanted), options)["modal-1xH200"]
+    assert offer.region == there
+    assert offer.price_usd_per_hour == pytest.approx(sold()["modal-1xH200"].price_usd_per_hour * times, abs=1e-5)
+
+
+@pytest.mark.parametrize(
     ("regions", "times"),
     [
         (("us",), 1.5),

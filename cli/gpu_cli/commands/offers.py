@@ -47,7 +47,11 @@ def offers(
     )
     _check_cards(pick.cards)
     search = Search(
-        kind=pick.kind, cards=cards_named(pick.cards), max_price_usd_per_hour=max_price_usd_per_hour, spot=spot
+        kind=pick.kind,
+        cards=cards_named(pick.cards),
+        max_price_usd_per_hour=max_price_usd_per_hour,
+        spot=spot,
+        region=region,
     )
     with open_here() as fleet:
         market = ask_for(fleet, lambda _: search, only=only)

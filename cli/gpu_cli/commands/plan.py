@@ -22,7 +22,6 @@ from gpu_cli.exits import Exit
 from gpu_cli.planner.offers.objectives import Optimize
 
 if TYPE_CHECKING:
-    from gpu_cli.config.settings import Limits
     from gpu_cli.fleet.fleet import Fleet
     from gpu_cli.fleet.launch.launch import Wanted
     from gpu_cli.fleet.market.market import Market
@@ -71,7 +70,7 @@ def plan(
     with open_here() as fleet:
         model = RecipeModel(wanted.recipe, fleet.paths, fleet.environ)
         while True:
-            market = _market(fleet, model, wanted.limits, only, offers, save)
+            market = _market(fleet, model, wanted, only, offers, save)
             wish = Wish.to_replay(wanted) if offers or save else Wish.to_launch(fleet, wanted)
             show(_planned(model, wanted, market, wish, everything=everything), as_json=as_json)
             if not watch:
@@ -80,14 +79,14 @@ def plan(
 
 
 def _market(
-    fleet: "Fleet", model: "RecipeModel", limits: "Limits", only: str | None, offers: Path | None, save: Path | None
+    fleet: "Fleet", model: "RecipeModel", wanted: "Wanted", only: str | None, offers: Path | None, save: Path | None
 ) -> "Market":
     from gpu_cli.fleet.market.market import ask_or_look_up
     from gpu_cli.fleet.market.market_file import read_market, write_market
 
     if offers is not None:
         return read_market(offers).of(only)
-    market = ask_or_look_up(fleet, model, limits, only=only)
+    market = ask_or_look_up(fleet, model, wanted.limits, only=only, region=wanted.region)
     if save is not None:
         write_market(save, market)
     return market

@@ -101,7 +101,7 @@ def blueprint(request: LaunchRequest, options: Options, *, guarded: bool = True)
         cpu=cores_and_gib[0],
         memory_mib=math.ceil(cores_and_gib[1] * _MIB_PER_GIB),
         volumes={VOLUME_PATH: request.volume or _USUAL_VOLUME, _CACHE_PATH: _CACHE_VOLUME},
-        regions=options.regions,
+        regions=request.regions or options.regions,
         max_containers=options.max_containers,
         scaledown_window_s=_scaledown_window_s(request.idle_s),
         startup_timeout_s=startup_timeout_s,
@@ -132,7 +132,7 @@ def _secrets(request: LaunchRequest, *, guarded: bool) -> Mapping[str, Secret]:
     if guarded:
         return {name: value for name, value in request.secret_env.items() if name != _ENGINE_KEY}
     if _ENGINE_KEY not in request.secret_env:
-        raise InvalidRequest("Modal's edge does not take a bearer token here, and the engine has no key of its own")
+        raise InvalidRequest("Modal's edge checks no key here, and the engine has no key of its own")
     return request.secret_env
 
 

@@ -17,6 +17,7 @@ from gpu_providers.gpus import GPUS
 from gpu_providers.modal_cloud.cards import CARDS, COUNTS, rate_key
 from gpu_providers.modal_cloud.options import Options
 from gpu_providers.modal_cloud.rates import CPU, MEMORY, Rates
+from gpu_providers.regions import is_in
 
 _CORES, _CORES_PER_GPU, _MEMORY_GIB_PER_GPU = 2, 2, 32
 """Priors: vLLM keeps one process busy for each GPU and two more, and reads weights through the page cache. What is used
@@ -36,7 +37,7 @@ def offers(search: Search, options: Options, rates: Rates) -> list[Offer]:
     if search.kind not in (None, Kind.SERVERLESS):
         return []
     return [
-        _offer(name, count, options, rates)
+        _offer(name, count, options, rates, _regions(search, options))
         for name, card in CARDS.items()
         if _is_meant(name, search) and _can_run(name, search) and card.rate_key in rates.usd_per_hour
         for count in COUNTS
@@ -77,6 +78,12 @@ def _multiplier(regions: Sequence[str]) -> float:
     return _NARROW if _BROAD_REGIONS.isdisjoint(regions) else _BROAD
 
 
+def _regions(search: Search, options: Options) -> tuple[str, ...]:
+    """Those of the recipe that are meant, which may cost more than all of them; all where none is."""
+    meant = tuple(region for region in options.regions if search.region and is_in(search.region, region))
+    return meant or options.regions
+
+
 def _is_meant(card: str, search: Search) -> bool:
     return not search.cards or card in search.cards
 
@@ -90,8 +97,8 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", text))
 
 
-def _offer(card: str, count: int, options: Options, rates: Rates) -> Offer:
-    price_parts = hour_price(rates, card, count, *resources_of(options, count), options.regions)
+def _offer(card: str, count: int, options: Options, rates: Rates, regions: Sequence[str]) -> Offer:
+    price_parts = hour_price(rates, card, count, *resources_of(options, count), regions)
     return Offer(
         provider="modal",
         kind=Kind.SERVERLESS,
@@ -99,7 +106,7 @@ def _offer(card: str, count: int, options: Options, rates: Rates) -> Offer:
         gpu=card,
         gpu_count=count,
         gpu_memory_gib=GPUS[card].memory_gib,
-        region=", ".join(options.regions),
+        region=", ".join(regions),
         price_usd_per_hour=round(sum(price_parts.values()), 6),
         price_parts=price_parts,
         prices_as_of=rates.as_of,

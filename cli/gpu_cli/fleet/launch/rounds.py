@@ -40,7 +40,8 @@ def launch_in_rounds(
     model = RecipeModel(wanted.recipe, fleet.paths, fleet.environ)
     while True:
         check_not_called_off(fleet, wanted.name)
-        first, market = len(tried), ask(fleet, model, wanted.limits, only=provider, public=wanted.direct)
+        first = len(tried)
+        market = ask(fleet, model, wanted.limits, only=provider, public=wanted.direct, region=wanted.region)
         try:
             plan = plan_on(fleet, wanted, model, market)
             return launch(fleet, wanted, plan.candidates, progress, tried)

@@ -103,12 +103,22 @@ def ask_for(fleet: Fleet, search_of: SearchOf, *, only: str | None) -> Market:
     return Market(_ask_all(fleet, search_of, _installed(only)))
 
 
-def ask(fleet: Fleet, model: RecipeModel, limits: Limits, *, only: str | None, public: bool = False) -> Market:
+def ask(
+    fleet: Fleet,
+    model: RecipeModel,
+    limits: Limits,
+    *,
+    only: str | None,
+    public: bool = False,
+    region: str | None = None,
+) -> Market:
     """The offers of every provider, or of one. Raises UserError for one that is not installed, or bad options."""
-    return ask_for(fleet, search_for(model, limits, public=public), only=only)
+    return ask_for(fleet, search_for(model, limits, public=public, region=region), only=only)
 
 
-def ask_or_look_up(fleet: Fleet, model: RecipeModel, limits: Limits, *, only: str | None) -> Market:
+def ask_or_look_up(
+    fleet: Fleet, model: RecipeModel, limits: Limits, *, only: str | None, region: str | None = None
+) -> Market:
     """As `ask`, with the snapshot's offers for each cloud that is not installed or has no credentials.
 
     For a plan that is to be read, not launched, and so with pods and VMs to compare with where serverless is wanted.
@@ -119,7 +129,7 @@ def ask_or_look_up(fleet: Fleet, model: RecipeModel, limits: Limits, *, only: st
         raise _unknown(only, [*available, *snapshot])
     wanted = [only] if only is not None else sorted({*available, *snapshot})
     installed = [name for name in wanted if name in available]
-    answers = dict(_ask_all(fleet, search_for(model, limits), installed, compare=True))
+    answers = dict(_ask_all(fleet, search_for(model, limits, region=region), installed, compare=True))
     for name in wanted:
         answer = answers.get(name, Answer(failed=True, problem="it cannot be asked yet"))
         if name in snapshot and (name not in answers or (answer.no_credentials and not answer.credentials_refused)):
@@ -128,7 +138,7 @@ def ask_or_look_up(fleet: Fleet, model: RecipeModel, limits: Limits, *, only: st
     return Market({name: answers[name] for name in wanted})
 
 
-def search_for(model: RecipeModel, limits: Limits, *, public: bool = False) -> SearchOf:
+def search_for(model: RecipeModel, limits: Limits, *, public: bool = False, region: str | None = None) -> SearchOf:
     """What a launch of this recipe within these limits needs."""
     recipe = model.recipe
     base = Search(
@@ -141,6 +151,7 @@ def search_for(model: RecipeModel, limits: Limits, *, public: bool = False) -> S
         spot=recipe.spot,
         ttl_s=limits.ttl_s,
         public=public,
+        region=region,
     )
     return lambda name: replace(base, options=recipe.providers.get(name, {}), volume=recipe.cache.get(name, ""))
 

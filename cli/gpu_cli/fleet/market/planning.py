@@ -75,7 +75,7 @@ def launchable_plan(fleet: Fleet, wanted: "Wanted", *, provider: str | None) -> 
     Raises UserError NOTHING_FITS when that is nothing, CREDENTIALS or LAUNCH_FAILED when nobody could be asked.
     """
     model = RecipeModel(wanted.recipe, fleet.paths, fleet.environ)
-    market = ask(fleet, model, wanted.limits, only=provider, public=wanted.direct)
+    market = ask(fleet, model, wanted.limits, only=provider, public=wanted.direct, region=wanted.region)
     return plan_on(fleet, wanted, model, market)
 
 

@@ -1,6 +1,5 @@
 """Why an offer will not do, before anything is sized: what the user said, and what the recipe says of GPUs."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -10,6 +9,7 @@ from gpu_cli.units import format_usd
 from gpu_cli.weights.source import Scheme
 from gpu_providers.base import Kind, Offer
 from gpu_providers.gpus import GPUS, Vendor, canonical
+from gpu_providers.regions import is_in
 
 _AMD = {name for name, gpu in GPUS.items() if gpu.vendor is Vendor.AMD}
 
@@ -80,7 +80,7 @@ def unwanted(offer: Offer, filters: Filters) -> str:
     limit, price = filters.max_price_usd_per_hour, offer.price_usd_per_hour
     if limit is not None and price > limit:
         return f"costs {format_usd(price)}/h, over the limit of {format_usd(limit)}/h"
-    if filters.region is not None and not _is_in(filters.region, offer.region):
+    if filters.region is not None and not is_in(filters.region, offer.region):
         return f"is in {offer.region}, not in {filters.region}" if offer.region else "does not say where it is"
     if offer.interruptible and not filters.spot:
         return "is spot: it can be taken back at any time, and that was not asked for (--spot)"
@@ -124,12 +124,7 @@ def _no_hub_weights(recipe: Recipe, offer: Offer) -> str:
 
 def regions_in(wanted: str | None, offer: Offer) -> tuple[str, ...]:
     """Those of an offer that may be in several regions; empty for wherever it can be had."""
-    return tuple(region for region in offer.region.split(", ") if wanted and _is_in(wanted, region))
-
-
-@lru_cache
-def _is_in(wanted: str, region: str) -> bool:
-    return re.search(rf"(?<![a-z0-9]){re.escape(wanted.lower())}", region.lower()) is not None
+    return tuple(region for region in offer.region.split(", ") if wanted and is_in(wanted, region))
 
 
 def cards_named(names: Iterable[str]) -> tuple[str, ...]:
