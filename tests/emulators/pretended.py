@@ -124,6 +124,7 @@ class Pretended:
     def stop(self) -> None:
         """Once nothing is served any more."""
         if self._loop:
+            self._done(_all_ended())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -138,6 +139,15 @@ class Pretended:
     def _run(self) -> None:
         assert self._loop
         self._loop.run_forever()
+
+
+async def _all_ended() -> None:
+    """Also what was only being let in when its port was closed."""
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0)  # connections close a turn later
 
 
 @asynccontextmanager
@@ -155,6 +165,7 @@ async def serving(engine: PretendedEngine, host: str, port: int) -> AsyncIterato
         yield
     finally:
         server.close()
+        await asyncio.sleep(0)  # who is being let in is in by then
         for task in connections:
             task.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
@@ -165,6 +176,9 @@ async def _serve(engine: PretendedEngine, reader: asyncio.StreamReader, writer: 
         with suppress(OSError, asyncio.IncompleteReadError, ValueError):  # the client has left, or speaks no HTTP
             while True:
                 await _answer_one(engine, reader, writer)
+    except asyncio.CancelledError:
+        writer.transport.abort()  # whoever does not read what is left would keep it open
+        raise
     finally:
         writer.close()
 

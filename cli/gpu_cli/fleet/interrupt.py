@@ -22,19 +22,22 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """What must not be cut short: signals that ask us to end are ignored until it is done.
+    """What must not be cut short: a signal that asks us to end is obeyed when it is done.
 
-    They reach the main thread only, so that in another one there is nothing to do.
+    Signals reach the main thread only, so that in another one there is nothing to do.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}
+    arrived: list[int] = []
+    previous = {int(number): signal.signal(number, lambda number, _: arrived.append(number)) for number in _ENDING}
     try:
         yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+    if any(callable(previous[number]) for number in arrived):  # where it would have been a KeyboardInterrupt
+        raise KeyboardInterrupt
 
 
 def _raise(_number: int, _frame: FrameType | None) -> None:
