@@ -1,21 +1,23 @@
 """Thousands of storms: `python tests/simulation/soak.py [--histories 10000] [--from SEED] [--processes 2]`.
 
-Prints what was found: each failure with its seed, shrunk to what can be pasted into a test. Exit status 1 when there
-was one.
+Prints what was found: each failure with its seed, shrunk to what can be pasted into a test; interrupted (Ctrl-C,
+SIGTERM) what was found until then. Exit status 1 when there was a failure, or it did not come to its end.
 """
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 FOLDERS = ("simulation", ".", "../templates")
 HISTORIES = 10_000
-AT_ONCE = 25
+HISTORIES_TOLD = "told"
+AT_ONCE = 5
 SHRUNK = 5
 """How many failures are shrunk: the others are told by their seed."""
 
@@ -27,6 +29,7 @@ def _found(first: int, count: int) -> tuple[Counter[str], list[tuple[int, str]]]
 
     figures, failures = Counter[str](), list[tuple[int, str]]()
     for seed in range(first, first + count):
+        figures[HISTORIES_TOLD] += 1
         try:
             teller = told(some_history(seed))
         except Exception as error:  # noqa: BLE001 - told like any other failure
@@ -39,19 +42,35 @@ def _found(first: int, count: int) -> tuple[Counter[str], list[tuple[int, str]]]
 
 def main() -> None:
     told = _parser().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a time limit is told of like Ctrl-C
     began, figures, failures = time.monotonic(), Counter[str](), list[tuple[int, str]]()
-    firsts = range(told.first, told.first + told.histories, AT_ONCE)
-    counts = [min(AT_ONCE, told.first + told.histories - first) for first in firsts]
-    with ProcessPoolExecutor(told.processes) as pool:
-        for more, found in pool.map(_found, firsts, counts):
+    last = told.first + told.histories
+    pool = ProcessPoolExecutor(told.processes, initializer=_leave_signals)
+    try:
+        work = [pool.submit(_found, first, min(AT_ONCE, last - first)) for first in range(told.first, last, AT_ONCE)]
+        for done in as_completed(work):
+            more, found = done.result()
             figures += more
             failures += found
             for seed, problem in found:
                 _tell(f"seed {seed}: {problem[:500]}")
-    _tell(f"{told.histories} histories from seed {told.first} in {time.monotonic() - began:.0f} s: {_told(figures)}")
+    except KeyboardInterrupt:
+        _tell("interrupted")
+    finally:
+        for process in list(pool._processes.values()):
+            process.terminate()
+    took_s = time.monotonic() - began
+    _tell(f"of {told.histories} histories from seed {told.first}, in {took_s:.0f} s: {_told(figures)}")
     _tell(f"{len(failures)} failures")
-    _shrink(failures[:SHRUNK])
-    sys.exit(1 if failures else 0)
+    if figures[HISTORIES_TOLD] == told.histories:
+        _shrink(sorted(failures)[:SHRUNK])
+    sys.exit(1 if failures or figures[HISTORIES_TOLD] < told.histories else 0)
+
+
+def _leave_signals() -> None:
+    """To the process that has started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _shrink(failures: Iterable[tuple[int, str]]) -> None:

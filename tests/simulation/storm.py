@@ -4,6 +4,7 @@ Everything that happens follows from the history, so that one can be cut down to
 """
 
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from gpu_cli.fleet.deployment import Deployment
 from gpu_providers.base import Kind
 
 BOOT_S = 15.0
+GPUS = ("L4", "RTX-4090", "RTX-A4000", "A40", "A10", "RTX-A6000")
 IDLES_S = (60, 90)
 START_DEADLINE_S = 240
 TTL_S = 900
@@ -60,7 +62,7 @@ class Teller:
     def tell(self) -> None:
         for name in self.history.clouds:
             self.books.keep(self.world.add(name, boot_s=BOOT_S))
-        self.recipe = write_recipe(self.world, gpu={"names": ["L4", "RTX-4090", "RTX-A4000", "A40"], "count": 1})
+        self.recipe = write_recipe(self.world, gpu={"names": GPUS, "count": 1})
         self.world.network.watchers.append(self._watch)
         for do, *arguments in self.history.steps:
             getattr(self, f"do_{do}")(*arguments)
@@ -125,6 +127,13 @@ class Teller:
         self.world.suspend(seconds)
         self.world.scheduler.sleep(seconds)
 
+    def do_lose_state(self) -> None:
+        """The laptop crashes, and comes up without what it knew."""
+        for process in [one for one in (*self.world.commands, *self.world.guards) if one.alive]:
+            self.world.scheduler.kill(process)
+        self.books.lost |= {resource_name(line) for line in self.world.alive()}
+        shutil.rmtree(self.world.folder / "gpu" / "state", ignore_errors=True)
+
     # What must hold at every moment.
 
     def _watch(self, process: Process, request: Request, response: Response | None) -> None:
@@ -140,7 +149,7 @@ class Teller:
         names, recorded = [str(line["name"]) for line in self.world.alive()], self.books.recorded()
         alive = [name for name in names if not name.endswith(WORKER)]
         for name in alive:
-            if name not in recorded:
+            if name not in recorded and name not in self.books.lost:
                 self._object(f"unknown: {name} lives, and is on no record")
         named = Counter(recorded[name].name for name in alive if name in recorded)
         for name, count in named.items():
@@ -162,8 +171,12 @@ class Teller:
         self.calm_at = self.world.scheduler.now
         self._wait_while(lambda: bool(self._running()), HANGS_S, "commands hang")
         self.calm_at = self.world.scheduler.now
-        self._begin(["ls"])
-        self._wait_while(lambda: bool(self._running()), HANGS_S, "gpu ls hangs")
+        last = ["gc", "--yes"] if self.books.lost else ["ls"]
+        self._begin(last)
+        self._wait_while(lambda: bool(self._running()), HANGS_S, "the last command hangs")
+        if self.world.commands[-1].exit != Exit.DONE:
+            self._object(f"calm: gpu {' '.join(last)} ends with {self.world.commands[-1].exit} although all is calm")
+        self.books.lost &= set(self.books.recorded())  # nothing else of that is left
 
     def _aftermath(self) -> None:
         """Until nothing lives, or something lives that must not."""
@@ -189,7 +202,8 @@ class Teller:
         latest_s = max(IDLES_S) + LATE_S + AFTERMATH_S
         made_at = self.books.made_at[str(line["id"])]
         out_of_reach = container is not None and container.state() is State.REMOVED  # by its host: its time runs out
-        if out_of_reach or (recorded and recorded.kind is Kind.SERVERLESS):
+        adopted = resource_name(line) in self.books.lost
+        if out_of_reach or adopted or (recorded and recorded.kind is Kind.SERVERLESS):
             return max(self.calm_at, made_at + TTL_S) + latest_s
         if container is None or container.engine is None or not container.engine.listens:
             return max(self.calm_at, made_at) + START_DEADLINE_S + latest_s

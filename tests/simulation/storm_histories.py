@@ -21,6 +21,7 @@ def some_history(seed: int, clouds: Sequence[str] = tuple(CLOUDS)) -> History:
 
 def _some_steps(at: random.Random, clouds: Sequence[str]) -> list[Step]:
     weights = {_up: 5, _weather: 6, _down: 2, _ls: 1, _gc: 2, _wait: 4, _use: 2, _kill: 3, _suspend: 1, _mend: 1}
+    weights |= {_adopt: 1, _lose: 1}
     (kind,) = at.choices(list(weights), list(weights.values()))
     return kind(at, clouds)
 
@@ -35,7 +36,8 @@ def _up(at: random.Random, clouds: Sequence[str]) -> list[Step]:
         command = ("run", "RECIPE", *options, "--", SLEEP, str(at.choice((20, 200))))
     else:
         ways = ((), ("--no-wait",), ("--race", "2"), ("--race", "3"), ("--json",), ("--retry-until-up",))
-        odds = (10, 5, 2, 1, 2, 3 if in_background else 0)  # it may wait for the end of the storm
+        waits = in_background and "--serverless" not in options  # it may wait for the end of the storm
+        odds = (10, 5, 2, 1, 2, 3 if waits else 0)
         command = ("up", "RECIPE", *options, *at.choices(ways, odds)[0])
     step: Step = ("start" if in_background else "gpu", *command)
     return [step, *(_trouble(at) if in_background else [])]
@@ -64,7 +66,7 @@ def _trouble(at: random.Random) -> list[Step]:
 
 def _weather(at: random.Random, clouds: Sequence[str]) -> list[Step]:
     chosen = [at.choice(clouds) for _ in range(at.randint(1, 5))]
-    return [("rule", cloud, storm_rules.some_rule(at, tuple(CLOUDS[cloud].WORDS))) for cloud in chosen]
+    return [("rule", cloud, storm_rules.some_rule(at, cloud, tuple(CLOUDS[cloud].WORDS))) for cloud in chosen]
 
 
 def _down(at: random.Random, _: Sequence[str]) -> list[Step]:
@@ -72,8 +74,17 @@ def _down(at: random.Random, _: Sequence[str]) -> list[Step]:
     return [(at.choice(("gpu", "start")), "down", *which)]
 
 
-def _ls(_at: random.Random, _: Sequence[str]) -> list[Step]:
-    return [("gpu", "ls")]
+def _ls(at: random.Random, _: Sequence[str]) -> list[Step]:
+    return [("gpu", "ls", *at.choice(([], ["--remote"], ["--remote", "--json"])))]
+
+
+def _adopt(at: random.Random, _: Sequence[str]) -> list[Step]:
+    return [("gpu", *at.choice((("adopt", "--all"), ("adopt", at.choice(NAMES)), ("gc", "--adopt"))))]
+
+
+def _lose(at: random.Random, clouds: Sequence[str]) -> list[Step]:
+    """Mostly somebody notices."""
+    return [("lose_state",), *at.choice((_adopt, _gc, _ls, _wait, _up))(at, clouds)]
 
 
 def _gc(at: random.Random, _: Sequence[str]) -> list[Step]:

@@ -81,7 +81,7 @@ class Plant:
 
 
 PLANTS = (
-    Plant(no_intent_row, "unknown", 1),
-    Plant(errors_mean_gone, "wrong gone", 95),
-    Plant(no_look_for_the_name, "wrong gone", 60),
+    Plant(no_intent_row, "unknown", 3),
+    Plant(errors_mean_gone, "wrong gone", 75),
+    Plant(no_look_for_the_name, "wrong gone", 163),
 )

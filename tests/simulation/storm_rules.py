@@ -64,11 +64,21 @@ WORDS: Mapping[str, Callable[[_Random], Rule]] = {
     "preempt": _later(20, 200),
     "outbid": _later(20, 200),
     "host-stops": _later(20, 200),
-    "host-state": lambda at: {"times": 1, "seconds": at.uniform(5, 60), "text": at.choice(("offline", "unknown"))},
+    "host-state": lambda at: {
+        "times": 1,
+        "seconds": at.uniform(5, 60),
+        "text": at.choice(("offline", "unknown")),
+    },
     "clipped-disk": _once,
     "no-container-key": _once,
     "container-key-dies": _once,
     "system-line": lambda at: {"times": 1, "text": at.choice(_HOST_LINES)},
+    "auth-late": _later(5, 60),
+    "plants-no-host-key": _once,
+    "broken-gpu": _once,
+    "old-driver": _once,
+    "docker-broken": _once,
+    "no-image": _once,
 }
 
 _HOST_LINES = (
@@ -94,16 +104,17 @@ def _not_ended(at: _Random) -> Rule:
     return {"do": do, "call": "delete", "times": _often(at, 3), **when, **_SECONDS.get(do, {})}
 
 
+_OF_ONE_CLOUD: Mapping[tuple[str, str], Rule] = {("lambda", "host-state"): {"text": "unhealthy"}}
 _SECONDS: Mapping[str, Rule] = {"timeout": {"seconds": 20.0}}
 
 
-def some_rule(at: _Random, cloud_words: tuple[str, ...]) -> Rule:
+def some_rule(at: _Random, cloud: str, cloud_words: tuple[str, ...]) -> Rule:
     """One that this cloud is capable of; often one of those by which most is lost."""
     if at.random() < 0.4:
         rule = at.choice((_answer_lost, _not_ended))(at)
     else:
         do = at.choice([word for word in cloud_words if word in WORDS])
-        rule = {"do": do, **WORDS[do](at)}
+        rule = {"do": do, **WORDS[do](at), **_OF_ONE_CLOUD.get((cloud, do), {})}
     if at.random() < 0.15:
         del rule["times"]  # until it is mended, or the storm calms
     return rule

@@ -1,14 +1,18 @@
 """The emulated clouds without sockets, threads and processes of their own: as they are, in simulated time."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import emulators.runpod.balancer
 import emulators.runpod.endpoints
 import emulators.runpod.logs
 import emulators.runpod.proxy
+import virtual_machines
+import virtual_ssh
 from emulators.cloud import Cloud
 from emulators.forwarding import bad_gateway
+from emulators.lambda_cloud import LambdaEmulator
 from emulators.openapi import Conformance
 from emulators.runpod import RunPodEmulator
 from emulators.server import Request, Reset, Response, Router
@@ -18,7 +22,11 @@ from scheduler import Machine, Scheduler
 from virtual_containers import Containers, hosts
 from virtual_network import Network
 
-CLOUDS: Mapping[str, type[Cloud]] = {"runpod": RunPodEmulator, "vast": VastEmulator}
+CLOUDS: Mapping[str, type[Cloud]] = {
+    "lambda": LambdaEmulator,
+    "runpod": RunPodEmulator,
+    "vast": VastEmulator,
+}
 LOOPBACK = "127.0.0.1"
 TICK_S = 4.0
 """How often what is due happens although nobody asks. What begins or ceases to run is noticed at once."""
@@ -57,17 +65,23 @@ def _refuse() -> NoReturn:
     raise Reset
 
 
-def start(name: str, scheduler: Scheduler, network: Network, **options: Any) -> Cloud:
-    """The cloud of this name, at `http://NAME`, for as long as the simulation lasts. To be called by an actor."""
+def start(name: str, scheduler: Scheduler, network: Network, folder: Path, **options: Any) -> Cloud:
+    """The cloud of this name, at `http://NAME`, for as long as the simulation lasts. To be called by an actor.
+
+    The files of its machines are in `folder`.
+    """
     cloud = CLOUDS[name](**options)
     cloud.clock.now = lambda: scheduler.now  # type: ignore[method-assign]  # whoever asks: its machine never sleeps
     cloud._server = _Server(cloud, f"http://{name}")  # type: ignore[assignment]
     cloud.conformance = Conformance()  # other tests look at that, and it takes its time
-    containers = Containers(scheduler, Machine(name), network)
+    containers = Containers(scheduler, Machine(name), network, folder / name)
     hosts.append(containers)
     cloud.containers = containers  # type: ignore[assignment]
     if isinstance(cloud, VastEmulator):
         cloud.forwards = Forwards(containers)  # type: ignore[assignment]
+    if isinstance(cloud, LambdaEmulator):
+        cloud.network = 0
+        virtual_ssh.clouds[:] = [cloud]
     cloud._router = Router([*cloud._own_routes(), *cloud.routes()])
     containers.changed = cloud.bill
     scheduler.spawn(f"{name} ticks", containers.machine, lambda: _tick(scheduler, cloud))
@@ -91,6 +105,8 @@ def _forward(request: Request, port: int, path: str, **_: object) -> Response:
 
 
 PATCHES: tuple[Patch, ...] = (
+    *virtual_machines.PATCHES,
+    *virtual_ssh.PATCHES,
     (emulators.runpod.proxy, "forward", _forward),
     (emulators.runpod.balancer, "forward", _forward),
     (emulators.runpod.endpoints, "_is_healthy", lambda _endpoint, container: container.port is not None),

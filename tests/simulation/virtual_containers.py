@@ -3,7 +3,9 @@
 What a host does is as in `emulators.containers`: it pulls, starts the command, starts it again when it has ended.
 """
 
+import itertools
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +65,7 @@ class Container:
         self.engine: Engine | None = None
         self.record: supervisor.Record | None = None
         self.status: Status = (0.0, {})
+        self.started = threading.Event()
         self._host = host
         self._boot = boot
         self._state = State.CREATING
@@ -133,6 +136,7 @@ class Container:
 
     def _become(self, state: State) -> None:
         self._state = state
+        self.started.set()
         self._host.changed()
 
     def _create(self) -> bool:
@@ -179,7 +183,9 @@ def _environ(env: Mapping[str, str]) -> dict[str, str]:
 class Containers:
     """All of one cloud, on machines that never sleep; and the way to the engines in them."""
 
-    def __init__(self, scheduler: Scheduler, machine: Machine, network: Network) -> None:
+    def __init__(self, scheduler: Scheduler, machine: Machine, network: Network, folder: Path) -> None:
+        self._folder = folder
+        self._folders = itertools.count()
         self.scheduler = scheduler
         self.machine = machine
         self.network = network
@@ -195,6 +201,14 @@ class Containers:
         container = Container(spec, boot, self, 1 + len(self._made))
         self._made.append(container)
         return container
+
+    def new_folder(self, name: str) -> Path:
+        folder = self._folder / f"{name}-{next(self._folders)}"
+        folder.mkdir(parents=True)
+        return folder
+
+    def watch(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

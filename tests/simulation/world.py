@@ -21,6 +21,7 @@ import httpx
 import typer.main
 import virtual_clouds
 import virtual_containers
+import virtual_forwarders
 import virtual_network
 import virtual_system
 import virtual_threads
@@ -34,7 +35,6 @@ import gpu_providers
 from gpu_cli import locks
 from gpu_cli.fleet.guard import run as guard
 from gpu_cli.fleet.guard.process import GUARD_MODULE
-from gpu_cli.fleet.reach import forwarding, link
 from gpu_providers import event_stream, registry
 
 START = 1_800_000_000.0
@@ -42,7 +42,7 @@ RAM = Path("/dev/shm")
 SLEEP = "sleep"
 """The one program besides ours that is there."""
 
-for package, apart in ((gpu_cli, ()), (gpu_providers, ("lambda_cloud", "modal_cloud", "testing"))):
+for package, apart in ((gpu_cli, ()), (gpu_providers, ("modal_cloud", "testing", "on_machine"))):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if not any(name in module.name for name in apart) and not module.name.endswith("__main__"):
             with contextlib.suppress(ImportError):  # some want what is only installed with them
@@ -53,33 +53,6 @@ _acquire = locks.Lock.try_acquire
 _line = event_stream._Line.__init__
 _available = functools.cache(registry.available)
 _get_command = functools.cache(typer.main.get_command)
-
-
-class Forwarders:
-    """Of one guard: ports of loopback that answer as long as it lives."""
-
-    def __init__(self, world: "World") -> None:
-        self._world = world
-        self._ports: dict[str, int] = {}
-        self.carry = False
-
-    def stand(self, name: str, _endpoint: str, way: Callable[[], object], port: int | None) -> int:
-        if name not in self._ports:
-            way()
-            free = port if port and port not in self._world.listening else next(self._world.free_ports)
-            self._ports[name] = free
-            self._world.listening.add(free)
-        return self._ports[name]
-
-    def close_all_but(self, names: Any) -> None:
-        for name in set(self._ports) - set(names):
-            self._world.listening.discard(self._ports.pop(name))
-
-    def stop_listening(self) -> None:
-        self._world.listening -= set(self._ports.values())
-
-    def close(self) -> None:
-        self.close_all_but(())
 
 
 class World:
@@ -101,7 +74,7 @@ class World:
 
     def add(self, name: str, **options: Any) -> Cloud:
         """Rent at this cloud too."""
-        cloud = virtual_clouds.start(name, self.scheduler, self.network, **options)
+        cloud = virtual_clouds.start(name, self.scheduler, self.network, self.folder, **options)
         self.clouds[name] = cloud
         os.environ.update(cloud.env)
         return cloud
@@ -212,22 +185,12 @@ def _patches(world: World) -> list[Patch]:
         (event_stream._Line, "__init__", _new_line),
         (registry, "available", lambda: {name: point for name, point in _available().items() if name in world.clouds}),
         (typer.main, "get_command", _get_command),
-        (forwarding.Forwarding, "_started", lambda self: _forwarders(self, world)),
-        (link, "_answers", lambda port: port in world.listening),
+        *virtual_forwarders.patches(world),
         (virtual_threads, "active", world.scheduler),
         (virtual_system, "spawn", world.spawn),
         (virtual_network, "network", world.network),
         (sys, "argv", sys.argv),
     ]
-
-
-def _forwarders(of_guard: Any, world: World) -> Forwarders:
-    if of_guard._forwarders is None:
-        of_guard._forwarders = made = Forwarders(world)
-        actor = current()
-        assert actor
-        actor.process.on_death.append(made.stop_listening)
-    return of_guard._forwarders  # type: ignore[no-any-return]
 
 
 def simulate(seed: int, story: Callable[[World], None]) -> World:

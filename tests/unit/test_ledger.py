@@ -312,6 +312,21 @@ def test_an_end_that_is_noticed_late_is_dated_no_later_than_its_own_stop_allows(
     assert ended.ended_at == NOW + ended_s
 
 
+def test_what_lives_on_although_it_should_have_ended_itself_is_counted_until_it_was_last_seen(
+    fleet: Fleet, cloud: Cloud, clock: FakeClock
+) -> None:
+    fleet.store.add(deployment(deadline_at=NOW + 9000, own_stop_armed=True))
+    cloud.logged = ["[supervisor] ended reason=idle"]
+    cloud.add(NAME)
+    clock.time = NOW + 2000
+    look(fleet, fleet.store.get(NAME))
+    cloud.resources.clear()
+    clock.time = NOW + 2030
+    ended, _ = look(fleet, fleet.store.get(NAME))
+    assert ended.ended_at == NOW + 2000
+    assert ended.spent_usd(clock.time) >= 2000 / 3600 * ended.price_usd_per_hour
+
+
 def test_what_cannot_be_asked_what_it_has_cost_is_ended_all_the_same(
     fleet: Fleet, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -321,7 +321,10 @@ def test_a_disk_that_was_cut_is_a_failed_host(status: str) -> None:
 
 @pytest.mark.parametrize(
     ("status", "usd_per_hour"),
-    [("running", 1.61), ("frozen", 1.61), ("loading", 0.11), (None, 0.11), ("exited", 0.11), ("offline", 0.0)],
+    [
+        *(("running", 1.61), ("frozen", 1.61), ("a new word", 1.61)),
+        *(("loading", 0.11), (None, 0.11), ("exited", 0.11), ("offline", 0.0)),
+    ],
 )
 def test_gpus_bill_only_while_it_runs_and_the_disk_while_its_host_is_online(
     status: str | None, usd_per_hour: float

@@ -201,11 +201,11 @@ class Store:
     def meter(self, resource_name: str, usd_per_hour: float, *, at: float) -> Deployment:
         """Write down what a look said that it bills, and what it has cost since the last one."""
         actual = self.get(resource_name)
-        if metering.says_nothing_new(actual, usd_per_hour):
+        if metering.says_nothing_new(actual, usd_per_hour, at):
             return actual
         with self.transaction() as connection:
             actual = self.get(resource_name)
-            if metering.says_nothing_new(actual, usd_per_hour):  # it has ended meanwhile, or someone else has looked
+            if metering.says_nothing_new(actual, usd_per_hour, at):  # it has ended, or someone else has looked
                 return actual
             metered, passed = metering.looked_at(actual, usd_per_hour, at)
             _enter(connection, resource_name, passed)

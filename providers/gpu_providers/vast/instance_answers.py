@@ -29,7 +29,7 @@ _DEAD: Mapping[str, str] = {
     "frozen": "its container is frozen",
 }
 _OFFLINE = "offline"
-_GPUS_BILL = ("running", "frozen")
+_ONLY_DISK_BILLS = ("", "created", "loading", "exited", "stopped", "unknown")
 _SILENT: Mapping[str, str] = {"unknown": "its host gives no sign of life", _OFFLINE: "its host is offline"}
 """During a start that is the end. Later the host may come back, with what runs on it; nothing bills until it does
 (docs.vast.ai, billing)."""
@@ -56,12 +56,12 @@ def resource(instance: Json, now: datetime) -> Resource:
 
 def usd_per_hour(instance: Json) -> float:
     """What it costs at this moment: GPUs bill while it runs, its disk as long as its host is online, and nothing bills
-    while that is not (docs.vast.ai, billing).
+    while that is not (docs.vast.ai, billing). By a status that says nothing to us it runs.
     """
     status = text(instance, "actual_status")
     if status == _OFFLINE:
         return 0.0
-    if status in _GPUS_BILL:
+    if status not in _ONLY_DISK_BILLS:
         return _full_usd_per_hour(instance)
     disk, base = amount(instance.get("storage_total_cost")), amount(instance.get("dph_base"))
     full = _full_usd_per_hour(instance)

@@ -1,6 +1,5 @@
 """What will end a deployment, when, and whose hand it is."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,9 +9,6 @@ from gpu_providers.base import Kind, Link
 
 GUARD_GRACE_S = 10.0
 """The supervisor on the node has the first turn; the guard acts when it is this late."""
-
-OWN_STOP_LATE_S = 60.0
-"""How late a supervisor may be with ending what it runs on: it tries again until its cloud takes it."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +91,6 @@ def overdue(deployment: Deployment, now: float, group_ends_at: float | None = No
 def group_end_of(stops: Sequence[Stop]) -> float | None:
     """When the budget that it shares ends it, among its stops; None where it shares none."""
     return next((stop.at for stop in stops if stop.kind == "budget-group"), None)
-
-
-def ends_itself_by(deployment: Deployment) -> float:
-    """By when one that ended for its reason, without this side, had done so; infinite where that is not known."""
-    if not deployment.own_stop_armed or deployment.kind is Kind.SERVERLESS:
-        return math.inf
-    idle_since = deployment.active_at if deployment.reason == "idle" else None
-    at = deployment.deadline_at if idle_since is None else min(deployment.deadline_at, idle_since + deployment.idle_s)
-    return at + OWN_STOP_LATE_S
 
 
 def idle_for_s(deployment: Deployment, now: float) -> float | None:

@@ -8,10 +8,9 @@ from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import ON_REQUEST, Deployment, State
 from gpu_cli.fleet.end.spot import TAKEN_BACK, spot_recipes
-from gpu_cli.fleet.end.stops import ends_itself_by
 from gpu_cli.fleet.end.visible import visible_at
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.money.metering import told_usd_per_hour
+from gpu_cli.fleet.money.metering import ends_itself_by, told_usd_per_hour
 from gpu_cli.fleet.store import StateMoved, StoreCorrupt
 from gpu_cli.locks import is_held
 from gpu_providers.base import Kind, Provider, Resource
@@ -139,7 +138,7 @@ def finish(fleet: Fleet, deployment: Deployment, *, reason: str = "") -> Deploym
     now, by_itself = fleet.clock.now(), deployment.state is not State.TERMINATING
     note = reason if by_itself else ""
     ended = replace(deployment, reason=note or deployment.reason)
-    ended_at = min(now, ends_itself_by(ended)) if by_itself else now
+    ended_at = min(now, max(ends_itself_by(ended), ended.metered_until(0.0))) if by_itself else now
     _forget(fleet, deployment)  # while it is on record as not gone: a kill in between means once more
     try:
         deployment = fleet.store.move(

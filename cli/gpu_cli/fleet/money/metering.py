@@ -10,6 +10,9 @@ from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.money.ledger import Segment
 from gpu_providers.base import Kind, Resource
 
+OWN_STOP_LATE_S = 60.0
+"""How late a supervisor may be with ending what it runs on: it tries again until its cloud takes it."""
+
 
 def told_usd_per_hour(deployment: Deployment, resource: Resource) -> float | None:
     """What a look at it says that it bills; None where its cloud does not tell prices."""
@@ -17,10 +20,15 @@ def told_usd_per_hour(deployment: Deployment, resource: Resource) -> float | Non
     return resource.price_usd_per_hour if tells else None
 
 
-def says_nothing_new(deployment: Deployment, usd_per_hour: float) -> bool:
-    """Whether a look that says so need not be written down: it bills its price, as before, or cannot bill at all."""
+def says_nothing_new(deployment: Deployment, usd_per_hour: float, at: float) -> bool:
+    """Whether a look that says so need not be written down: it bills its price, as before, or cannot bill at all.
+
+    That it lives on when it should have ended itself is news: its end is dated by that otherwise.
+    """
     if deployment.launched_at is None or not deployment.is_live:
         return True
+    if at > ends_itself_by(replace(deployment, reason="idle")):
+        return False
     bills_its_price = deployment.rate_usd_per_hour == usd_per_hour == deployment.price_usd_per_hour
     return bills_its_price and deployment.kind is not Kind.SERVERLESS
 
@@ -46,6 +54,15 @@ def ended(deployment: Deployment, billed_s: float, step_s: float) -> tuple[Deplo
         lasted_s = math.ceil(round(billed_s + lasted_s, 3) / step_s) * step_s - billed_s
     passed = Segment(since, since + lasted_s, usd_per_hour)
     return _metered(deployment, passed), passed
+
+
+def ends_itself_by(deployment: Deployment) -> float:
+    """By when one that ended for its reason, without this side, had done so; infinite where that is not known."""
+    if not deployment.own_stop_armed or deployment.kind is Kind.SERVERLESS:
+        return math.inf
+    idle_since = deployment.active_at if deployment.reason == "idle" else None
+    at = deployment.deadline_at if idle_since is None else min(deployment.deadline_at, idle_since + deployment.idle_s)
+    return at + OWN_STOP_LATE_S
 
 
 def _metered(deployment: Deployment, passed: Segment) -> Deployment:
