@@ -394,6 +394,12 @@ def test_one_authorization_header_passes_only_where_it_is_taken(cloud: ModalEmul
     assert (refused(cloud, headers), refused(cloud, headers, bearer=False)) == (None, 401)
 
 
+def test_who_may_make_no_tokens_is_told_so(cloud: ModalEmulator, client: modal.Client) -> None:
+    cloud.misbehave({"do": "tokens-refused", "times": 1})
+    with pytest.raises(modal.exception.PermissionDeniedError):
+        modal.Workspace.from_context(client=client).proxy_tokens.create()
+
+
 def test_a_restricted_environment_wants_its_tokens_allowed(cloud: ModalEmulator, client: modal.Client) -> None:
     tokens = modal.Workspace.from_context(client=client).proxy_tokens
     made = tokens.create()
