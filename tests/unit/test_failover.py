@@ -114,9 +114,11 @@ class Up:
         self.tried: list[Attempt] = []
         self.told = Told()
 
-    def __call__(self, limits: Limits = LIMITS, *, wait: bool = False, **wishes: object) -> Deployment:
+    def __call__(
+        self, limits: Limits = LIMITS, *, wait: bool = False, provider: str | None = None, **wishes: object
+    ) -> Deployment:
         wanted = Wanted(RECIPE, "tiny", limits, wait=wait, yes=True, **wishes)  # type: ignore[arg-type]
-        return launch_in_rounds(self.fleet, wanted, None, self.told, self.tried)
+        return launch_in_rounds(self.fleet, wanted, provider, self.told, self.tried)
 
     def fails(self, limits: Limits = LIMITS, **wishes: object) -> UserError:
         with pytest.raises(UserError) as failed:
@@ -367,6 +369,16 @@ def test_a_model_that_fits_on_nothing_that_is_sold_anywhere_is_not_waited_for(
     runpod.sold = ()
     monkeypatch.setattr("gpu_cli.fleet.launch.rounds.snapshot_offers", lambda: [replace(on("m1"), gpu_memory_gib=12.0)])
     assert up.fails(retry_until_up=True).exit_status is Exit.NOTHING_FITS
+    assert len(runpod.searches) == 1
+
+
+def test_what_only_another_cloud_sells_is_not_waited_for(
+    up: Up, runpod: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runpod.sold = ()
+    everywhere = [replace(on("m1"), gpu_memory_gib=12.0), on("v1", "vast")]
+    monkeypatch.setattr("gpu_cli.fleet.launch.rounds.snapshot_offers", lambda: everywhere)
+    assert up.fails(provider="runpod", retry_until_up=True).exit_status is Exit.NOTHING_FITS
     assert len(runpod.searches) == 1
 
 

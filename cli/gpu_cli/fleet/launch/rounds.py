@@ -46,7 +46,7 @@ def launch_in_rounds(
             plan = plan_on(fleet, wanted, model, market)
             return launch(fleet, wanted, plan.candidates, progress, tried)
         except UserError as error:
-            if not _goes_on(wanted, model, error, tried):
+            if not _goes_on(wanted, model, provider, error, tried):
                 raise
             pause_s = max(next(pauses), market.retry_after_s, _asked_for_s(tried[first:]))
             progress.note(f"{error.message}; asking again in {format_duration(round(pause_s, 1))}")
@@ -61,19 +61,23 @@ def _pause(fleet: Fleet, name: str, pause_s: float) -> None:
         fleet.clock.sleep(min(left_s, LOOK_EVERY_S))
 
 
-def _goes_on(wanted: Wanted, model: RecipeModel, error: UserError, tried: Sequence[Attempt]) -> bool:
+def _goes_on(
+    wanted: Wanted, model: RecipeModel, provider: str | None, error: UserError, tried: Sequence[Attempt]
+) -> bool:
     """Whether another round is wanted, allowed, and may end otherwise than this one did, with this error."""
     in_vain = isinstance(error, NeverHealthy) or error.code in _IN_VAIN
     if not wanted.retry_until_up or not in_vain or len(tried) >= (wanted.attempts or math.inf):
         return False
     if tried:
         return may_pass(tried)
-    return error.code == "no-answer" or (error.code == "nothing-fits" and _could_fit(model))
+    return error.code == "no-answer" or (error.code == "nothing-fits" and _could_fit(model, provider))
 
 
-def _could_fit(model: RecipeModel) -> bool:
-    """Whether any cloud sells, at any time and price, what the model fits on."""
-    everything = Market({"": Answer(tuple(snapshot_offers()))})
+def _could_fit(model: RecipeModel, provider: str | None) -> bool:
+    """Whether any cloud, or this one, sells at any time and price what the model fits on. A plug-in's may."""
+    every = snapshot_offers()
+    sold = [offer for offer in every if provider in (None, offer.provider)] or every
+    everything = Market({"": Answer(tuple(sold))})
     return bool(make_plan(model, everything, Wish(Filters(spot=model.recipe.spot))).candidates)
 
 
