@@ -15,7 +15,7 @@ from mutations import Answer, Body, Deep, Drop, Put, Status
 
 from gpu_providers.errors import ProviderUnavailable
 
-CASES = 3600
+CASES = 2400
 ENDS = 40
 
 
