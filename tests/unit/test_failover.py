@@ -372,6 +372,11 @@ def test_a_model_that_fits_on_nothing_that_is_sold_anywhere_is_not_waited_for(
     assert len(runpod.searches) == 1
 
 
+def test_a_pause_that_is_no_time_is_refused_before_anybody_is_asked(fleet: Fleet, runpod: House) -> None:
+    failed = Up(replace(fleet, environ={"GPU_RETRY_PAUSE_S": "soon"})).fails()
+    assert (failed.exit_status, failed.hint != "", runpod.searches) == (Exit.BAD_INPUT, True, [])
+
+
 def test_what_only_another_cloud_sells_is_not_waited_for(
     up: Up, runpod: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,7 +75,8 @@ def up(
     from gpu_cli.commands.here import in_budget_group, open_here, the_wanted
 
     if race > 1 and not wait:
-        raise UserError(Exit.BAD_INPUT, "usage", "--race sees who is healthy first: it does not go with --no-wait")
+        message = "--race sees who is healthy first: it does not go with --no-wait"
+        raise UserError(Exit.BAD_INPUT, "usage", message, hint="leave one of them out")
     flags = flags_by_setting(provider, idle, ttl, budget, max_price, start_deadline, boot_deadline)
     wanted, only = the_wanted(
         recipe,

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.launch.called_off import check_not_called_off
@@ -17,7 +18,7 @@ from gpu_cli.fleet.market.planning import Wish, make_plan, plan_on
 from gpu_cli.fleet.market.recipe_model import RecipeModel
 from gpu_cli.planner.offers.filters import Filters
 from gpu_cli.ui.progress import Progress
-from gpu_cli.units import format_duration
+from gpu_cli.units import format_duration, parse_duration
 from gpu_providers.errors import RateLimited
 from gpu_providers.price_snapshot import snapshot_offers
 
@@ -36,7 +37,7 @@ def launch_in_rounds(
     fleet: Fleet, wanted: Wanted, provider: str | None, progress: Progress, tried: list[Attempt]
 ) -> Deployment:
     """Plan and launch, of all providers or of one; once, or until it is up. Raises as `planning` and `failover`."""
-    pauses = _pauses_s(float(fleet.environ.get("GPU_RETRY_PAUSE_S") or FIRST_PAUSE_S))
+    pauses = _pauses_s(_first_pause_s(fleet))
     model = RecipeModel(wanted.recipe, fleet.paths, fleet.environ)
     while True:
         check_not_called_off(fleet, wanted.name)
@@ -79,6 +80,15 @@ def _could_fit(model: RecipeModel, provider: str | None) -> bool:
     sold = [offer for offer in every if provider in (None, offer.provider)] or every
     everything = Market({"": Answer(tuple(sold))})
     return bool(make_plan(model, everything, Wish(Filters(spot=model.recipe.spot))).candidates)
+
+
+def _first_pause_s(fleet: Fleet) -> float:
+    """Raises UserError BAD_INPUT."""
+    try:
+        return parse_duration(fleet.environ.get("GPU_RETRY_PAUSE_S") or FIRST_PAUSE_S)
+    except ValueError as error:
+        message = f"GPU_RETRY_PAUSE_S: {error}"
+        raise UserError(Exit.BAD_INPUT, "bad-config", message, hint="correct it, or leave it out") from None
 
 
 def _pauses_s(first_s: float) -> Iterator[float]:
