@@ -1,0 +1,1 @@
+"""Whether an endpoint behaves like the API that OpenAI clients expect."""

@@ -1,0 +1,1 @@
+"""Serve or call, rent or buy: what the same tokens cost each way."""

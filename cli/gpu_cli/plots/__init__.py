@@ -1,0 +1,1 @@
+"""Figures as images and in the terminal. The drawing library is imported here only."""
