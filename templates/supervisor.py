@@ -43,6 +43,8 @@ What counts as work, from `/metrics` as vLLM 0.32 serves it, each summed over it
 
 The engine is alive while any `vllm:` sample moves; `vllm:kv_cache_usage_perc` does during a long prefill, when no
 counter does.
+
+Where there is an `nvidia-smi`, the memory of the cards is in `status.json` too, as of half a minute ago at the most.
 """
 
 from __future__ import annotations
@@ -81,6 +83,8 @@ LOADING_GRACE_S = 2.0
 """For an engine that has never been ready: nothing is in flight, and vLLM does not heed SIGTERM until it has loaded."""
 POLL_S = 0.05
 PERSIST_S = 10.0
+MEMORY_EVERY_S = 30.0
+"""A server takes its memory when it starts, and a call of `nvidia-smi` can take a second of a core."""
 LONGEST_STEP_S = 10.0
 """A longer pause between two looks means that this machine slept; sleep is not the engine's silence."""
 
@@ -629,6 +633,51 @@ class Prober(threading.Thread):
         return body
 
 
+# --- the cards' memory -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of all cards together."""
+
+    used_gib: float
+    total_gib: float
+
+
+def parse_memory(text: str) -> Optional[Memory]:
+    """From a line for each card, MiB used and in all; None where one of them does not tell, such as one in MIG mode."""
+    try:
+        cards = [(float(used), float(total)) for used, total in (line.split(",") for line in text.splitlines())]
+    except ValueError:
+        return None
+    used_mib, total_mib = sum(used for used, _ in cards), sum(total for _, total in cards)
+    return Memory(used_mib / 1024, total_mib / 1024) if cards else None
+
+
+class MemoryReader(threading.Thread):
+    """Asks `nvidia-smi` now and then; a thread, since that can hang with its driver. Ends where there is none."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(name="memory-reader", daemon=True)
+        self.memory: Optional[Memory] = None
+        visible = environ.get("CUDA_VISIBLE_DEVICES")
+        of_these = [] if visible is None else [f"--id={visible}"]
+        query = ["--query-gpu=memory.used,memory.total", "--format=csv,noheader,nounits"]
+        self._command = ["nvidia-smi", *of_these, *query]
+
+    def run(self) -> None:
+        """Until the process ends."""
+        while True:
+            try:
+                answer = subprocess.run(self._command, capture_output=True, timeout=HTTP_TIMEOUT_S)
+                self.memory = parse_memory(answer.stdout.decode("utf-8", "replace"))
+            except subprocess.TimeoutExpired:
+                self.memory = None
+            except OSError:
+                return
+            time.sleep(MEMORY_EVERY_S)
+
+
 # --- destroying the resource -----------------------------------------------------------------------------------------
 
 
@@ -761,6 +810,7 @@ class Supervisor:
         self.signals = 0
         self.engine: Optional[Engine] = None
         self.prober = Prober(config.base_url, environ["VLLM_API_KEY"], config.tick_s)
+        self.memory_reader = MemoryReader(environ)
         self.track = Track(looked_s=self.started_s)
         self.phase = "loading"
         self.detail = ""
@@ -814,6 +864,7 @@ class Supervisor:
         except OSError as error:
             return End(Reason.ENGINE_DIED, f"cannot be started: {describe_error(error)}")
         self.prober.start()
+        self.memory_reader.start()
         while True:
             end = decide(self.config.limits, self.look())
             if end:
@@ -904,6 +955,7 @@ class Supervisor:
     def status(self) -> dict[str, object]:
         """For people and for the user's side: durations in seconds, `_at` in seconds since 1970 UTC."""
         metrics, ending, limits = self.track.metrics, self.record.ending, self.config.limits
+        memory = self.memory_reader.memory
         return {
             "version": 1,
             "name": self.config.name,
@@ -920,6 +972,8 @@ class Supervisor:
             "requests_waiting": metrics.waiting if metrics else None,
             "requests_finished": metrics.finished if metrics else None,
             "metrics_age_s": uptime_s() - metrics.at_s if metrics else None,
+            "gpu_memory_used_gib": memory.used_gib if memory else None,
+            "gpu_memory_total_gib": memory.total_gib if memory else None,
             "reason": ending.reason.value if ending else None,
             "detail": self.detail or self.prober.problem,
             "engine_exit": self.engine.exit if self.engine else None,

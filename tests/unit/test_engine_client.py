@@ -6,7 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from gpu_cli.fleet.reach.engine_client import EngineClient, EngineRefused, EngineUnreachable, parse_work
+from gpu_cli.fleet.gauges.exposition import BadMetrics, read_samples
+from gpu_cli.fleet.reach.engine_client import EngineClient, EngineRefused, EngineUnreachable, work_of
 from gpu_providers.base import Secret
 
 
@@ -136,5 +137,5 @@ def test_work_is_summed_over_labels(server: Server, client: EngineClient) -> Non
 
 @pytest.mark.parametrize("name", re.findall(r"^(vllm:\w+)(?<!by_reason)\{", METRICS, re.MULTILINE))
 def test_a_figure_that_is_missing_is_not_zero(name: str) -> None:
-    with pytest.raises(EngineRefused, match=name):
-        parse_work(METRICS.replace(f"{name}{{", "vllm:other{"))
+    with pytest.raises(BadMetrics, match=name):
+        work_of(read_samples(METRICS.replace(f"{name}{{", "vllm:other{")))

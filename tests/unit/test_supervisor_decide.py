@@ -254,6 +254,21 @@ def test_answer_that_does_not_tell_what_runs_is_no_answer(text: str) -> None:
         sup.parse_metrics(text, at_s=1)
 
 
+@pytest.mark.parametrize(
+    ("text", "memory"),
+    [
+        ("40960, 81920\n", sup.Memory(40.0, 80.0)),
+        ("1024, 24576\n512, 24576\n", sup.Memory(1.5, 48.0)),
+        ("[N/A], [N/A]\n", None),
+        ("1024, 24576\n[Insufficient Permissions], 24576\n", None),
+        ("No devices were found\n", None),
+        ("", None),
+    ],
+)
+def test_memory_is_that_of_all_cards_or_of_none(text: str, memory: "sup.Memory | None") -> None:
+    assert sup.parse_memory(text) == memory
+
+
 # --- the record ------------------------------------------------------------------------------------------------------
 
 RECORD = sup.Record("gpu-a", elapsed_s=500, boot_id="b1", uptime_s=2000, wall_s=1_700_000_000, started_at=1_699_999_500)

@@ -252,6 +252,17 @@ def test_idle_engine_is_ended_and_a_final_record_stays(node: Node) -> None:
     assert "engine started" in lines
 
 
+def test_memory_of_the_visible_cards_is_told(node: Node, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\n[ "$1" = --id=1,3 ] && echo "40960, 81920" && echo "1024, 81920"\n')
+    program.chmod(0o755)
+    node.environ |= {"PATH": f"{program.parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": "1,3"}
+    node.start()
+    eventually(lambda: node.status().get("gpu_memory_total_gib") == 160.0, "the cards' memory")
+    assert node.status()["gpu_memory_used_gib"] == 41.0
+
+
 def test_long_request_keeps_it_alive_and_idleness_counts_from_its_end(node: Node) -> None:
     node.script(metrics=metrics_text(running=1))
     node.start_serving(idle_s=0.3)

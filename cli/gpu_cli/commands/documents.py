@@ -4,29 +4,19 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from gpu_cli.fleet.deployment import Deployment
-from gpu_cli.fleet.end.stops import Stop, idle_for_s, stops_of
+from gpu_cli.fleet.end.all_stops import all_stops
+from gpu_cli.fleet.end.stops import Stop, idle_for_s
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard.keepers import keepers
-from gpu_cli.fleet.guard.process import guard_lives
-from gpu_cli.fleet.money.budget_groups import end_of
 
 
 def deployment_with_stops(fleet: Fleet, deployment: Deployment) -> Mapping[str, object]:
     """One deployment as it is now, with what will end it."""
-    now = fleet.clock.now()
-    return deployment_document(deployment, stops_now(fleet, deployment, now), now)
+    return deployment_document(deployment, stops_now(fleet, deployment), fleet.clock.now())
 
 
-def stops_now(fleet: Fleet, deployment: Deployment, now: float) -> Sequence[Stop]:
+def stops_now(fleet: Fleet, deployment: Deployment) -> Sequence[Stop]:
     """What will end one deployment, by whom there is."""
-    shared, hands = end_of(fleet.store, deployment, now), keepers(fleet)
-    return stops_of(
-        deployment,
-        guard_lives=guard_lives(fleet.paths),
-        keepers=hands,
-        group_ends_at=shared,
-        has_key=fleet.keys.path(deployment.resource_name).exists(),
-    )
+    return all_stops(fleet, [deployment])[deployment.resource_name]
 
 
 def deployment_document(deployment: Deployment, stops: Sequence[Stop], now: float) -> Mapping[str, object]:

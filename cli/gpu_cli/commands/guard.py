@@ -24,9 +24,33 @@ guard_app = typer.Typer(
 )
 
 
+@guard_app.callback(invoke_without_command=True)
+def guard(
+    context: typer.Context,
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", metavar="PORT|off", help="Have it serve Prometheus metrics at 127.0.0.1:PORT."),
+    ] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Print a Grafana dashboard for these metrics, as JSON.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The guard: what ends deployments from outside when nothing else does. Commands start it by themselves."""
+    from gpu_cli.commands.guard_metrics import the_dashboard, with_metrics_at
+
+    if context.invoked_subcommand and not (metrics or dashboard or as_json):
+        return
+    if context.invoked_subcommand or (metrics is None) != dashboard:
+        message = "gpu guard takes a command, --metrics PORT or --dashboard: one of them"
+        raise UserError(Exit.BAD_INPUT, "usage", message, hint="see gpu guard --help")
+    show(the_dashboard() if metrics is None else with_metrics_at(metrics), as_json=as_json)
+
+
 @guard_app.command()
 def status(as_json: AsJson = False) -> None:
     """Say which guards there are, and what they guard."""
+    from gpu_cli.commands.guard_metrics import metrics_document, metrics_in_words
     from gpu_cli.commands.here import open_here
     from gpu_cli.fleet.away.record import recorded
     from gpu_cli.fleet.guard.process import guard_lives, recorded_guard
@@ -40,18 +64,21 @@ def status(as_json: AsJson = False) -> None:
         hint = service_manager(fleet.environ).hint() if service else ""
         away_document, away_words = _away_now(fleet, away) if away else (None, "no (gpu guard deploy --on modal)")
         guards = [deployment.name for deployment in fleet.store.live()]
+        metrics = metrics_document(fleet.paths)
     document = {
         "running": running,
         "pid": pid or None,
         "program_version": version or None,
         "service": _service_document(service),
         "away": away_document,
+        "metrics": metrics,
         "guards": guards,
     }
     rows = (
         ("on this machine", f"runs: pid {pid}, version {version}" if pid else "runs" if running else "does not run"),
         ("as a service", _service_in_words(service)),
         ("away", away_words),
+        ("metrics", metrics_in_words(metrics)),
         ("guards", ", ".join(guards) or "nothing: nothing lives"),
     )
     messages = tuple(filter(None, [hint]))

@@ -32,32 +32,20 @@ def ls(
         return
     from gpu_cli.commands.documents import deployment_document
     from gpu_cli.commands.here import open_here
+    from gpu_cli.fleet.end.all_stops import all_stops
     from gpu_cli.fleet.end.settle import settle
-    from gpu_cli.fleet.end.stops import stops_of
     from gpu_cli.fleet.guard.keepers import NO_KEEPERS, keepers
-    from gpu_cli.fleet.guard.process import guard_lives
     from gpu_cli.fleet.guard.strangers import strangers
-    from gpu_cli.fleet.money.budget_groups import ends_at
     from gpu_providers.base import Kind
 
     with open_here() as fleet:
         seen = settle(fleet)
         live = [one.deployment for one in seen]
-        now, guarded, kept = fleet.clock.now(), guard_lives(fleet.paths), keepers(fleet) if live else NO_KEEPERS
-        groups = ends_at(fleet.store, live, now)
+        now, kept = fleet.clock.now(), keepers(fleet) if live else NO_KEEPERS
         ended = fleet.store.ended(since=0.0 if everything else now - RECENT_S)
-        unknown, keys = strangers(fleet), set(fleet.keys.resource_names())
-    shown = (*live, *(ended if everything else _without_passed_over(live, ended)))
-    stops = [
-        stops_of(
-            one,
-            guard_lives=guarded,
-            keepers=kept,
-            group_ends_at=groups.get(one.budget_group),
-            has_key=one.resource_name in keys,
-        )
-        for one in shown
-    ]
+        unknown = strangers(fleet)
+        shown = (*live, *(ended if everything else _without_passed_over(live, ended)))
+        stops = all_stops(fleet, shown)
     problems = {one.deployment.resource_name: one.problem for one in seen if one.problem}
     workers = {
         one.deployment.resource_name: one.resource.detail if one.resource else ""
@@ -66,17 +54,17 @@ def ls(
     }
     documents = [
         {
-            **deployment_document(one, its_stops, now),
+            **deployment_document(one, stops[one.resource_name], now),
             **_told(one, "workers", workers),
             **_told(one, "problem", problems),
         }
-        for one, its_stops in zip(shown, stops, strict=True)
+        for one in shown
     ]
     messages = (*_unanswered(problems), *_trouble(live, kept)) if shown else ("nothing is running",)
     messages += _on_no_record(unknown)
     table = Table(
         ("NAME", "STATE", "WHERE", "$/H", "SPENT", "IDLE", "ENDS", "BASE_URL"),
-        tuple(_row(one, its_stops, now, workers, problems) for one, its_stops in zip(shown, stops, strict=True)),
+        tuple(_row(one, stops[one.resource_name], now, workers, problems) for one in shown),
     )
     show(Result({"deployments": documents}, table=table if shown else None, messages=messages), as_json=as_json)
 

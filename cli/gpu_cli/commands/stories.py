@@ -15,7 +15,7 @@ from gpu_providers.base import Kind
 
 def stops_in_words(fleet: Fleet, deployment: Deployment) -> str:
     """What will end it, by whose hand, when at the latest, and the worst cost until then."""
-    stops = stops_now(fleet, deployment, fleet.clock.now())
+    stops = stops_now(fleet, deployment)
     idle, deadline = _hands(stops, "idle"), _hands(stops, "deadline")
     on_idle = "its workers stop" if deployment.kind is Kind.SERVERLESS else "ends"
     group_ends_at = group_end_of(stops)
@@ -30,7 +30,7 @@ def stops_in_words(fleet: Fleet, deployment: Deployment) -> str:
 
 def gap_in_words(fleet: Fleet, deployment: Deployment) -> str:
     """When nothing would end it, where it all hangs on this machine; empty otherwise."""
-    armed = [stop for stop in stops_now(fleet, deployment, fleet.clock.now()) if stop.kind == "deadline" and stop.armed]
+    armed = [stop for stop in stops_now(fleet, deployment) if stop.kind == "deadline" and stop.armed]
     if deployment.kind not in NEEDS_KEEPER or [stop.by for stop in armed] != ["guard"]:
         return ""
     so_far = "" if deployment.state is State.READY else "so far "

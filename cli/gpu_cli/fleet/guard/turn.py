@@ -16,6 +16,7 @@ from gpu_cli.fleet.away.beats import Heartbeats
 from gpu_cli.fleet.deployment import STARTING, Deployment, State
 from gpu_cli.fleet.end.stops import GUARD_GRACE_S, ends_at_latest, idle_for_s
 from gpu_cli.fleet.fleet import Fleet
+from gpu_cli.fleet.guard.exposed import Exposed
 from gpu_cli.fleet.guard.lane import Lane, logged
 from gpu_cli.fleet.guard.orphans import Sweeps
 from gpu_cli.fleet.money.budget_groups import end_of
@@ -52,6 +53,7 @@ class Guard:
         self._forwarding = Forwarding(fleet)
         self._heartbeats = Heartbeats(fleet)
         self._sweeps = Sweeps(fleet)
+        self._exposed = Exposed(fleet)
 
     def turn(self) -> bool:
         """See to everything once, or to some of it when told to stop. False when nothing lives and nothing is to do.
@@ -68,6 +70,8 @@ class Guard:
             if lane.is_free and (due := [one for one in theirs if self._is_due(lane, one)]):
                 first = sorted(due, key=lambda one: self._may_end_at(one, now))[:LOOKS]
                 self._look_at(lane, first, theirs)
+        with logged("metrics"):
+            self._exposed.attend()
         self._await_lanes()
         return bool(live) or any(lane.is_busy for lane in self._lanes.values())
 
@@ -87,6 +91,7 @@ class Guard:
 
     def make_room(self) -> None:
         """Let go of the ports, for the next guard, and of what goes through them from here."""
+        self._exposed.close()
         self._forwarding.stop_listening()
         self._close_lanes()
 
@@ -99,6 +104,7 @@ class Guard:
 
     def close(self) -> None:
         """Look at nothing and forward to nothing any more."""
+        self._exposed.close()
         self._close_lanes()
         self._forwarding.close()
 

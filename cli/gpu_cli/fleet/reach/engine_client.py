@@ -1,11 +1,13 @@
 """Talking to a running engine: is it there, does it answer, does it have work?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gpu_cli import __version__
+from gpu_cli.fleet.gauges.exposition import BadMetrics, Samples, read_samples
+from gpu_cli.fleet.gauges.readings import Reading, reading_of
 from gpu_providers.base import Secret
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 # httpx takes longer to import than a process takes to start, so it is imported where it is used: for `gpu up` and
 # the guard that is while the engine loads.
+
+T = TypeVar("T")
 
 USER_AGENT = f"gpu-cli/{__version__}"
 """Edges in front of endpoints refuse those of programming languages as bots."""
@@ -99,11 +103,22 @@ class EngineClient:
 
     def work(self) -> Work:
         """What it is doing now."""
-        return parse_work(self._get("GET", "/metrics").text)
+        return self._told(work_of)
+
+    def reading(self, now: Callable[[], float]) -> Reading:
+        """All that is judged of what it says of itself, at the time when it came."""
+        return self._told(lambda samples: reading_of(samples, now()))
 
     def supervisor(self) -> Mapping[str, Any]:
         """The status that the supervisor on the node writes, served by the guard middleware."""
         return self._json("GET", "/_gpu/supervisor")
+
+    def _told(self, of: Callable[[Samples], T]) -> T:
+        answer = self._get("GET", "/metrics").text
+        try:
+            return of(read_samples(answer))
+        except BadMetrics as error:
+            raise EngineRefused(f"/metrics {error}") from None
 
     def _json(self, method: str, path: str, **options: Any) -> Mapping[str, Any]:
         try:
@@ -136,18 +151,11 @@ def _pinned(certificate: Path) -> "ssl.SSLContext":
 _DONE = ("vllm:request_success_total", "vllm:prompt_tokens_total", "vllm:generation_tokens_total")
 
 
-def parse_work(metrics: str) -> Work:
-    """From vLLM's Prometheus text. Raises EngineRefused when the gauges are missing: no figure is not zero."""
+def work_of(samples: Samples) -> Work:
+    """Raises BadMetrics when the gauges are missing."""
     return Work(
-        running=_total(metrics, "vllm:num_requests_running"),
-        waiting=_total(metrics, "vllm:num_requests_waiting"),
+        running=samples.needed("vllm:num_requests_running"),
+        waiting=samples.needed("vllm:num_requests_waiting"),
         # A request whose client hangs up shows in the tokens only (vLLM 0.32).
-        done=sum(_total(metrics, name) for name in _DONE),
+        done=sum(map(samples.needed, _DONE)),
     )
-
-
-def _total(metrics: str, name: str) -> float:
-    values = [line.rsplit(" ", 1)[1] for line in metrics.splitlines() if line.startswith((f"{name}{{", f"{name} "))]
-    if not values:
-        raise EngineRefused(f"/metrics has no {name}")
-    return sum(float(value) for value in values)

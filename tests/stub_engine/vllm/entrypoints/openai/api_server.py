@@ -11,6 +11,7 @@ misbehave; all keys are optional:
     silent          paths that accept a request and never answer, "*" for all; only from `silent_after_s` (0) on,
                     counted from the end of loading
     ignore_term     true: SIGTERM does nothing
+    chats           chats as `tests/broken_server.py` does, which has all of that API, with these faults of it
 
 A completion streams `max_tokens` (4) words; a `user` of `slow:SECONDS` makes it wait for so long after each.
 """
@@ -37,7 +38,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 MISBEHAVIOURS = {
     *("load_s", "load_until", "die", "exit"),
-    *("serve", "refuse", "silent", "silent_after_s", "ignore_term"),
+    *("serve", "refuse", "silent", "silent_after_s", "ignore_term", "chats"),
 }
 ANSWER = "Paris"
 
@@ -64,6 +65,10 @@ class Counters:
             "# TYPE vllm:num_requests_running gauge\n"
             f"vllm:num_requests_running{{{labels}}} {self.running:.1f}\n"
             f"vllm:num_requests_waiting{{{labels}}} 0.0\n"
+            f"vllm:kv_cache_usage_perc{{{labels}}} 0.25\n"
+            f"vllm:prefix_cache_queries_total{{{labels}}} {4 * self.finished:.1f}\n"
+            f"vllm:prefix_cache_hits_total{{{labels}}} {self.finished:.1f}\n"
+            f"vllm:num_preemptions_total{{{labels}}} 0.0\n"
             f"vllm:prompt_tokens_total{{{labels}}} {4 * self.finished:.1f}\n"
             f"vllm:generation_tokens_total{{{labels}}} {self.tokens:.1f}\n"
             f'vllm:request_success_total{{{labels},finished_reason="stop"}} {self.finished:.1f}\n'
@@ -79,12 +84,15 @@ class StubEngine:
         self.misbehaviour = misbehaviour
         self.counters = Counters()
         self.loaded_at = time.monotonic()
+        self.chats = chats(misbehaviour["chats"]) if "chats" in misbehaviour else None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if self._is_silent(path):
             await asyncio.sleep(3600)
-        if path in ("/v1/completions", "/v1/chat/completions", "/invocations"):
+        if self.chats and path in ("/v1/chat/completions", "/v1/models", "/openapi.json"):
+            await self.chats(scope, receive, send)
+        elif path in ("/v1/completions", "/v1/chat/completions", "/invocations"):
             await self._complete(path, json.loads((await receive())["body"]), send)
         elif path == "/v1/models":
             served = self.misbehaviour.get("serve", self.model)
@@ -122,6 +130,12 @@ class StubEngine:
             self.counters.add(tokens=1)
             yield ANSWER
             time.sleep(pause_s)
+
+
+def chats(faults: Sequence[str]) -> App:
+    sys.path.append(str(Path(__file__).parents[4]))
+    app: App = importlib.import_module("broken_server").BrokenServer(*faults)
+    return app
 
 
 def whole(path: str, model: str, text: str) -> dict[str, object]:
@@ -195,6 +209,7 @@ class Server(ThreadingHTTPServer):
     """One thread a connection."""
 
     daemon_threads = True
+    request_queue_size = 64  # of connections: whoever finds no room comes again after a second
 
     def handle_error(self, *_: object) -> None:
         """Of a caller that does not speak TLS, or hangs up."""

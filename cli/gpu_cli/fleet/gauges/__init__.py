@@ -1,0 +1,1 @@
+"""What running engines say of themselves: read, and put into figures that a person can judge."""
