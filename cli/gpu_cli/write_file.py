@@ -10,6 +10,11 @@ from gpu_cli.exits import Exit
 
 
 def write_text(path: Path, text: str) -> None:
+    """Replace the file by this text, as `write_bytes` does."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Replace the file in one step, or leave it as it was. Makes its folder; a link is followed, permissions are kept.
 
     Raises UserError when the disk does not let us.
@@ -18,8 +23,8 @@ def write_text(path: Path, text: str) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         if target.exists():

@@ -83,7 +83,7 @@ def the_wanted(
         ttl_said=settings.resolve(TTL, flag=flags.get(TTL.name), recipe=recipe).source != "default",
         yes=yes,
         optimize=optimize,
-        use_s=_duration("--use", use),
+        use_s=the_duration("--use", use),
         region=region,
         attempts=attempts,
         retry_until_up=retry_until_up,
@@ -108,7 +108,8 @@ def the_recipe(text: str | None) -> "Asked":
     return asked_for(text, paths, Path.cwd(), os.environ, known_providers=list(registry.available()))
 
 
-def _duration(flag: str, text: str) -> float:
+def the_duration(flag: str, text: str) -> float:
+    """Seconds, as given with this flag. Raises UserError BAD_INPUT."""
     from gpu_cli.units import parse_duration
 
     try:

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TextIO
 
@@ -42,6 +42,8 @@ class Result:
     """JSON keys written by hand; `version` is added when it is printed."""
     stdout: str = ""
     table: Table | None = None
+    figure: Callable[[int, bool], str] | None = None
+    """Drawn below the table on a terminal, and there only: it is given the columns, and whether there is colour."""
     drawings: tuple[Drawing, ...] = ()
     prose: tuple[str, ...] = ()
     """Sentences for people, on stderr; a terminal gets them broken between words."""
@@ -58,6 +60,8 @@ def show(result: Result, *, as_json: bool) -> None:
         print_document(result.document)
     elif result.table is not None:
         _draw(result.table, sys.stdout)
+        if result.figure and (columns := _columns(sys.stdout)):
+            print(f"\n{result.figure(columns, _is_colourful())}")
     elif result.drawings:
         print("\n\n".join(_drawn(drawing) for drawing in result.drawings))
     elif result.stdout:
@@ -111,6 +115,12 @@ def show_error(error: UserError, *, as_json: bool) -> None:
         )
 
 
+def has_screen() -> bool:
+    """Whether somebody sits at a terminal that can be drawn on, and typed at."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    return all(stream.isatty() for stream in streams) and os.environ.get("TERM") != "dumb"
+
+
 def _red(text: str) -> str:
     coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     return f"\x1b[1;31m{text}\x1b[0m" if coloured else text
@@ -150,7 +160,7 @@ def _columns(stream: TextIO) -> int:
 
 
 def _draw(table: Table, stream: TextIO) -> None:
-    if not stream.isatty():
+    if not stream.isatty() or _narrowest(table) > _columns(stream):
         _draw_plain(table, stream)
         return
     from rich.console import Console
@@ -166,6 +176,16 @@ def _draw(table: Table, stream: TextIO) -> None:
     for row in table.rows:
         drawn.add_row(*(Text(cell) if isinstance(cell, str) else Text.from_ansi(_bar(cell)) for cell in row))
     Console(file=stream).print(drawn)
+
+
+def _narrowest(table: Table) -> int:
+    """How many columns of a terminal it takes at the least: in fewer, letters and whole columns would be cut off."""
+    by_column = zip(table.columns, *table.rows, strict=True)
+    return sum(2 + max(map(_longest_word, cells)) for cells in by_column) - 2
+
+
+def _longest_word(cell: str | Bar) -> int:
+    return max(map(len, cell.split()), default=0) if isinstance(cell, str) else cell.width
 
 
 def _bar(bar: Bar) -> str:
