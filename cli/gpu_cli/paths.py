@@ -24,9 +24,14 @@ class Paths:
         dirs = platformdirs.PlatformDirs("gpu-up", appauthor=False)
         return cls(Path(dirs.user_config_dir), Path(dirs.user_state_dir), Path(dirs.user_cache_dir))
 
+    @property
+    def record(self) -> Path:
+        """The store's file."""
+        return self.state / "gpu.db"
+
 
 def shipped(folder: str) -> Path:
-    """`recipes` or `templates`: in the installed wheel inside the package, in a checkout beside `cli/`."""
+    """`prices`, `recipes` or `templates`: in the installed wheel inside the package, in a checkout beside `cli/`."""
     package = Path(__file__).resolve().parent
     installed = package / "_data" / folder
     return installed if installed.is_dir() else package.parents[1] / folder

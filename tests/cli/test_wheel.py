@@ -1,4 +1,4 @@
-"""The built wheel, installed somewhere else: recipes and templates are in it, and it works."""
+"""The built wheel, installed somewhere else: recipes, prices and templates are in it, and it works."""
 
 import json
 import os
@@ -49,6 +49,13 @@ def test_both_programs_are_installed_and_find_the_recipes(installed: Path, tmp_p
     assert run(installed / "gpu-up", "--version", cwd=tmp_path) == run(installed / "gpu", "--version", cwd=tmp_path)
     planned = json.loads(run(installed / "gpu", "up", "smollm2-135m", "--dry-run", "--json", cwd=tmp_path))
     assert planned["candidates"][0]["offer_id"] == "local-cpu"
+
+
+def test_the_prices_that_ship_are_in_the_wheel(installed: Path, tmp_path: Path) -> None:
+    find = "from gpu_cli.paths import shipped; print(*(file.name for file in shipped('prices').glob('*.yaml')))"
+    found = run(installed / "python", "-c", find, cwd=tmp_path).split()
+    assert sorted(found) == sorted(file.name for file in (ROOT / "prices").glob("*.yaml"))
+    assert "cards.yaml" in found
 
 
 def test_the_wheel_brings_up_a_deployment_with_its_own_templates(installed: Path, gpu: Gpu, tiny: str) -> None:

@@ -1,6 +1,6 @@
 """What is wrong with a recipe, in words for the person who wrote it."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
@@ -26,15 +26,21 @@ _EXPECTED = {
     "dict_type": "must be a mapping of keys to values",
     "model_type": "must be a mapping of keys to values",
     "too_short": "must not be an empty list",
+    "string_too_short": "must not be empty",
     "finite_number": "must be a number",
     "missing": "is missing",
 }
 
 
-def schema_problems(error: ValidationError, said: YamlMapping, file: str) -> list[Problem]:
-    """One problem for each thing that the schema refused."""
+def schema_problems(
+    error: ValidationError, said: YamlMapping, file: str, *, unknown_key: Callable[[Place], str] | None = None
+) -> list[Problem]:
+    """One problem for each thing that the schema refused. `unknown_key` words that of a key that it does not know;
+    a recipe's, unless it is given.
+    """
+    name_unknown = unknown_key or _unknown_key
     return [
-        Problem(file, said.line(_place(detail)), place_text(_place(detail)), _text(detail, said))
+        Problem(file, said.line(_place(detail)), place_text(_place(detail)), _text(detail, said, name_unknown))
         for detail in error.errors(include_url=False)
         if detail["type"] != "default_factory_not_called"  # follows from another error that is listed
     ]
@@ -60,10 +66,10 @@ def _place(detail: "ErrorDetails") -> Place:
     return place[:-1] if place[-1:] == ("[key]",) and detail["type"] != "extra_forbidden" else place
 
 
-def _text(detail: "ErrorDetails", said: YamlMapping) -> str:
+def _text(detail: "ErrorDetails", said: YamlMapping, unknown_key: Callable[[Place], str]) -> str:
     kind, place, context = detail["type"], _place(detail), detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return _unknown_key(place)
+        return unknown_key(place)
     if kind == "string_type":
         return _not_text(place, said)
     if kind == "value_error":
@@ -72,6 +78,8 @@ def _text(detail: "ErrorDetails", said: YamlMapping) -> str:
         return f"must be {context['expected']}"
     if kind == "greater_than":
         return f"must be above {context['gt']:g}"
+    if kind == "greater_than_equal":
+        return f"must be at least {context['ge']:g}"
     if kind == "less_than_equal":
         return f"must be at most {context['le']:,}"
     return _EXPECTED.get(kind, detail["msg"])
