@@ -8,7 +8,10 @@ import typer
 
 from gpu_cli import __version__
 from gpu_cli.commands.adopt import adopt
+from gpu_cli.commands.bench import bench
 from gpu_cli.commands.chat import chat
+from gpu_cli.commands.check import check
+from gpu_cli.commands.compare import compare
 from gpu_cli.commands.config import config_app
 from gpu_cli.commands.cost import cost
 from gpu_cli.commands.doctor import doctor
@@ -29,6 +32,7 @@ from gpu_cli.commands.recipe import recipe_app
 from gpu_cli.commands.recipes import recipes
 from gpu_cli.commands.run import run
 from gpu_cli.commands.ssh import ssh
+from gpu_cli.commands.top import top
 from gpu_cli.commands.up import up
 from gpu_cli.commands.url import url
 from gpu_cli.commands.volume import volume_app
@@ -50,15 +54,19 @@ for command in (
     up,
     down,
     ls,
+    top,
     url,
     env,
     logs,
     ssh,
     run,
+    bench,
     chat,
+    check,
     wait,
     fit,
     plan,
+    compare,
     offers,
     gpus,
     recipes,

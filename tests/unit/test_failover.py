@@ -24,6 +24,7 @@ from gpu_cli.fleet.launch.rounds import FIRST_PAUSE_S, JITTER, LONGEST_PAUSE_S, 
 from gpu_cli.fleet.money import budget_groups
 from gpu_cli.locks import Lock, released
 from gpu_cli.recipe.files import parse_recipe
+from gpu_cli.recipe.schema import Recipe
 from gpu_cli.ui.progress import Silent
 from gpu_providers.base import Boot, LaunchRequest, Offer, Resource, Search
 from gpu_providers.errors import (
@@ -115,9 +116,15 @@ class Up:
         self.told = Told()
 
     def __call__(
-        self, limits: Limits = LIMITS, *, wait: bool = False, provider: str | None = None, **wishes: object
+        self,
+        limits: Limits = LIMITS,
+        *,
+        recipe: Recipe = RECIPE,
+        wait: bool = False,
+        provider: str | None = None,
+        **wishes: object,
     ) -> Deployment:
-        wanted = Wanted(RECIPE, "tiny", limits, wait=wait, yes=True, **wishes)  # type: ignore[arg-type]
+        wanted = Wanted(recipe, "tiny", limits, wait=wait, yes=True, **wishes)  # type: ignore[arg-type]
         return launch_in_rounds(self.fleet, wanted, provider, self.told, self.tried)
 
     def fails(self, limits: Limits = LIMITS, **wishes: object) -> UserError:
@@ -301,6 +308,15 @@ def test_an_order_goes_only_where_the_user_wants_it(up: Up, runpod: House) -> No
     up(region="us")
     (request,) = runpod.requests
     assert (request.offer.host, request.regions) == ("m1", ("US-KS-2", "US-TX-3"))
+
+
+def test_an_order_goes_only_where_both_the_recipe_and_the_user_want_it(up: Up, runpod: House) -> None:
+    runpod.sold = (replace(on("m1"), region="EU-RO-1, US-KS-2"), replace(on("m2"), region="CA-MTL-1, EU-RO-1, US-KS-2"))
+    kept = RECIPE.model_copy(update={"regions": ("ca", "eu")})
+    assert up.fails(recipe=kept, region="us").exit_status is Exit.NOTHING_FITS
+    up(recipe=kept, region="ca")
+    (request,) = runpod.requests
+    assert (request.offer.host, request.regions) == ("m2", ("CA-MTL-1",))
 
 
 def pauses(clock: FakeClock, runpod: House) -> list[float]:

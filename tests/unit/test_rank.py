@@ -94,6 +94,29 @@ def test_an_offer_that_will_not_do_has_a_reason(
     assert why_not(recipe(**wants), sold, filters) == reason
 
 
+@pytest.mark.parametrize(
+    ("region", "asked", "reason"),
+    [
+        ("EU-RO-1", None, ""),
+        ("US-CA-2, US-TX-3", None, ""),
+        ("EU-RO-1, US-CA-2", "us", ""),
+        ("US-TX-3", None, "is in US-TX-3, and the recipe keeps to eu or us-ca"),
+        ("EU-RO-1, US-TX-3", "us", "is in EU-RO-1, US-TX-3, and the recipe keeps to eu or us-ca"),
+        ("Sweden, SE", None, ""),
+        ("California, US", None, "is in California, US, and the recipe keeps to eu or us-ca"),
+        ("Norway, NO", None, "is in Norway, NO, and the recipe keeps to eu or us-ca"),
+        ("", None, "does not say where it is, and the recipe keeps to eu or us-ca"),
+    ],
+)
+def test_a_recipe_keeps_to_its_regions(region: str, asked: str | None, reason: str) -> None:
+    kept = recipe().model_copy(update={"regions": ("eu", "us-ca")})
+    assert why_not(kept, offer(region=region), Filters(region=asked)) == reason
+
+
+def test_what_runs_on_this_machine_is_where_the_user_is() -> None:
+    assert not why_not(recipe(cpu=True).model_copy(update={"regions": ("eu",)}), CPU, ANY)
+
+
 def test_the_cheapest_session_is_first_and_at_one_price_a_gpu_before_the_cpu() -> None:
     free = replace(offer(price=0.0), offer_id="free-gpu", kind=Kind.PROCESS)
     offers = [offer(price=3.0), CPU, free, offer(price=1.0)]

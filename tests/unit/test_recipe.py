@@ -127,6 +127,8 @@ def test_a_key_without_a_value_is_not_there() -> None:
         ("model: A/B\nproviders: {local: false}\n", "my.yaml:2: providers.local: must be a mapping of keys to values"),
         ("model: A/B\nkind: pods\n", "my.yaml:2: kind: must be one of pod, vm, serverless, process"),
         ("model: A/B\nkind: [pod]\n", "my.yaml:2: kind: must be one of pod, vm, serverless, process"),
+        ("model: A/B\nregions: eu\n", "my.yaml:2: regions: must be a list, such as [one, two]"),
+        ("model: A/B\nprivacy: some\n", "my.yaml:2: privacy: must be one of any, no-training, no-retention, dedicated"),
         ("model: A/B\ncache: mine\n", "my.yaml:2: cache: must be a mapping of keys to values"),
         ("model: A/B\ncache:\n  runpod: 7\n", 'my.yaml:3: cache.runpod: must be text; put it in quotes: "7"'),
         ("model: A/B\ncache: {runpod: ''}\n", "my.yaml:2: cache.runpod: must not be empty"),
@@ -289,6 +291,8 @@ def test_the_digest_ignores_words_and_order_and_sees_everything_else() -> None:
         "context: 10\ncache: {runpod: x}",
         "context: 10\nspot: true",
         "context: 10\nwhen_lost: replace",
+        "context: 10\nregions: [eu]",
+        "context: 10\nprivacy: dedicated",
     ):
         assert parse(f"model: A/B\n{change}\nlimits: {{idle: 60s}}\nserved_name: x").digest() != digest
     assert parse("model: A/B\nlimits: {boot_deadline: 1m}").digest() != parse("model: A/B").digest()
@@ -299,6 +303,7 @@ def test_what_runs_since_before_a_key_was_known_keeps_its_digest() -> None:
         "model: A/B\n",
         "model: A/B\nkind:\ncache:\nlimits: {boot_deadline: }\n",
         "model: A/B\ncache: {}\nspot: false\nwhen_lost: report\n",
+        "model: A/B\nregions: []\nprivacy: any\n",
     ):
         assert parse_recipe(text, Path("/r.yaml"), shown="r.yaml").digest() == "2b49144fa7c7be47"
 

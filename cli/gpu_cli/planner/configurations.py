@@ -87,6 +87,11 @@ class Configurations:
             self._found[key] = self._search(replace(card, memory_gib=key[2]), count)
         return self._found[key]
 
+    def speed_for(self, gpu: str, sizing: Sizing, input_tokens: int, output_tokens: int, concurrency: int) -> Speed:
+        """Of one of its sizings, which starts, with other requests than are usual, so many of them at once."""
+        asked = replace(sizing, workload=replace(sizing.workload, concurrency=concurrency))
+        return self._model.speed_for(GPUS[gpu], asked, input_tokens, output_tokens)
+
     def too_small(self, gpu: str, count: int) -> str:
         """Why the weights alone are too large, which is quickly said; empty when they may not be."""
         all_gib = GPUS[gpu].memory_gib * count

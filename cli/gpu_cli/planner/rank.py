@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gpu_cli.planner.configurations import Configuration, Configurations
+from gpu_cli.planner.measured import NOTHING_MEASURED, Measured, Measurements
 from gpu_cli.planner.offers.expectations import NOTHING_LEARNT, Expectations
 from gpu_cli.planner.offers.filters import ANY_OFFER, Filters, why_not
 from gpu_cli.planner.offers.nodes import several_nodes
@@ -13,7 +14,7 @@ from gpu_cli.planner.offers.objectives import Optimize, why_expected, why_first,
 from gpu_cli.planner.offers.plausible_prices import why_implausible
 from gpu_cli.planner.offers.session_price import USUAL_SESSION, Session, SessionPrice, session_price
 from gpu_cli.planner.sizing import Sizing, Verdict
-from gpu_cli.planner.speed import Speed
+from gpu_cli.planner.speed import Speed, usd_per_million_tokens
 from gpu_cli.recipe.schema import Recipe
 from gpu_providers.base import Offer
 from gpu_providers.gpus import GPUS
@@ -30,6 +31,8 @@ class Candidate(NamedTuple):
     """Why it stands where it stands, in some ten words."""
     weights_gib: float = 0.0
     """What the model takes on disk; 0 where it is not known."""
+    measured: Measured | None = None
+    """What a benchmark of the same says; None where there is none."""
 
     @property
     def sizing(self) -> Sizing | None:
@@ -38,13 +41,19 @@ class Candidate(NamedTuple):
 
     @property
     def speed(self) -> Speed | None:
-        """How fast it would be."""
+        """How fast it would be, as estimated."""
         return self.configuration.speed if self.configuration else None
 
     @property
+    def output_tokens_per_s(self) -> float | None:
+        """Of all answers together at the recipe's concurrency: measured, else estimated."""
+        return _output_tokens_per_s(self.configuration, self.measured)
+
+    @property
     def usd_per_million_output_tokens(self) -> float | None:
-        """At this offer's price, while it is busy."""
-        return self.speed.usd_per_million_output_tokens(self.offer.price_usd_per_hour) if self.speed else None
+        """At this offer's price, while it is that busy."""
+        tokens_per_s = self.output_tokens_per_s
+        return usd_per_million_tokens(self.offer.price_usd_per_hour, tokens_per_s) if tokens_per_s else None
 
 
 class Rejected(NamedTuple):
@@ -96,6 +105,7 @@ def rank(
     session: Session = USUAL_SESSION,
     optimize: Optimize = Optimize.PRICE,
     expectations: Expectations = NOTHING_LEARNT,
+    measurements: Measurements = NOTHING_MEASURED,
     facts_missing: str = "",
 ) -> Plan:
     """Offers on which the model fits come first, then those where it is tight, each by what is optimized.
@@ -118,7 +128,8 @@ def rank(
         if reason:
             rejected.append(Rejected(offer, reason))
         else:
-            entries.append(_entry(offer, configuration, aims))
+            measured = measurements.find(recipe, offer.gpu, offer.gpu_count, configuration)
+            entries.append(_entry(offer, configuration, measured, aims))
     entries.sort(key=_order)
     rejected.sort(key=lambda out: _stable(out.offer))
     note = several_nodes(configurations, [out.offer for out in rejected]) if configurations and not entries else ""
@@ -139,6 +150,7 @@ class _Entry(NamedTuple):
 
     offer: Offer
     configuration: Configuration | None
+    measured: Measured | None
     session: SessionPrice
     value: float
     """Of what is optimized: less is better."""
@@ -163,7 +175,13 @@ def _configured(
     return "", None
 
 
-def _entry(offer: Offer, configuration: Configuration | None, aims: _Aims) -> _Entry:
+def _output_tokens_per_s(configuration: Configuration | None, measured: Measured | None) -> float | None:
+    if measured:
+        return measured.output_tokens_per_s
+    return configuration.speed.decode_tokens_per_s_total if configuration and configuration.speed else None
+
+
+def _entry(offer: Offer, configuration: Configuration | None, measured: Measured | None, aims: _Aims) -> _Entry:
     sizing = configuration.sizing if configuration else None
     price = session_price(
         offer,
@@ -173,29 +191,27 @@ def _entry(offer: Offer, configuration: Configuration | None, aims: _Aims) -> _E
         expectations=aims.expectations,
     )
     is_tight = sizing is not None and sizing.verdict is Verdict.TIGHT
-    value = _value(aims.optimize, offer, configuration, price)
-    return _Entry(offer, configuration, price, value, why_implausible(offer), is_tight)
+    value = _value(aims.optimize, offer, _output_tokens_per_s(configuration, measured), price)
+    return _Entry(offer, configuration, measured, price, value, why_implausible(offer), is_tight)
 
 
-def _value(optimize: Optimize, offer: Offer, configuration: Configuration | None, price: SessionPrice) -> float:
+def _value(optimize: Optimize, offer: Offer, output_tokens_per_s: float | None, price: SessionPrice) -> float:
     """What is optimized, of this offer; infinite where it is not known."""
     if optimize is Optimize.PRICE:
         return price.cost_usd
     if optimize is Optimize.START:
         return price.start_s
-    speed = configuration.speed if configuration else None
-    return speed.usd_per_million_output_tokens(offer.price_usd_per_hour) if speed else math.inf
+    return usd_per_million_tokens(offer.price_usd_per_hour, output_tokens_per_s) if output_tokens_per_s else math.inf
 
 
 def _order(entry: _Entry) -> tuple[object, ...]:
-    speed = entry.configuration.speed if entry.configuration else None
     return (
         entry.doubt != "",
         entry.is_tight,
         entry.value,
         entry.session.cost_usd,
         entry.offer.gpu_count == 0,
-        -speed.decode_tokens_per_s_total if speed else 0.0,
+        -(_output_tokens_per_s(entry.configuration, entry.measured) or 0.0),
         *_stable(entry.offer),
     )
 
@@ -211,7 +227,12 @@ def _stable(offer: Offer) -> tuple[object, ...]:
 def _candidates(entries: Sequence[_Entry], aims: _Aims) -> tuple[Candidate, ...]:
     return tuple(
         Candidate(
-            entry.offer, entry.configuration, entry.session, _why(entries, position, aims.optimize), aims.weights_gib
+            entry.offer,
+            entry.configuration,
+            entry.session,
+            _why(entries, position, aims.optimize),
+            aims.weights_gib,
+            entry.measured,
         )
         for position, entry in enumerate(entries)
     )

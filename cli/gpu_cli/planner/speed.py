@@ -26,10 +26,6 @@ class Speed:
     expected_relative_error: float
     """Half of all predictions for such cards are closer to the truth than this."""
 
-    def usd_per_million_output_tokens(self, price_usd_per_hour: float) -> float:
-        """At that price of the whole deployment, kept busy at the workload's concurrency; prompts are in it."""
-        return price_usd_per_hour * 1e6 / (3600 * self.decode_tokens_per_s_total)
-
 
 @dataclass(frozen=True)
 class Load:
@@ -63,6 +59,11 @@ def speed(cost: ModelCost, sizing: Sizing, gpu: Gpu, input_tokens: int, output_t
         running_requests=running,
         expected_relative_error=efficiency(gpu).expected_error,
     )
+
+
+def usd_per_million_tokens(price_usd_per_hour: float, tokens_per_s: float) -> float:
+    """At that price of the whole deployment, kept that busy; with the rate of answers, prompts are in it."""
+    return price_usd_per_hour * 1e6 / (3600 * tokens_per_s)
 
 
 def running_requests(sizing: Sizing, load: Load) -> float:

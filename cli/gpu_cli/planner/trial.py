@@ -16,8 +16,16 @@ from gpu_cli.planner.speed import Speed, speed
 from gpu_providers.gpus import Gpu
 
 _INPUT_TOKENS, _OUTPUT_TOKENS = 1024, 256
-"""Of the request that speeds are given for, where the context has room: a question with its papers, and an answer."""
 _ORDER = {Verdict.FITS: 0, Verdict.TIGHT: 1, Verdict.NO: 2}
+
+
+def usual_request(context: int | None) -> tuple[int, int]:
+    """Tokens of the prompt and of the answer that speeds are given for, and measured with: a question with its papers,
+    where the context, if that is limited, has room.
+    """
+    if context is None:
+        return _INPUT_TOKENS, _OUTPUT_TOKENS
+    return min(_INPUT_TOKENS, max(1, context * 4 // 5)), min(_OUTPUT_TOKENS, max(1, context // 5))
 
 
 @dataclass(frozen=True)
@@ -43,8 +51,7 @@ class Model:
         self._workload = workload
         self._merged_parts = cache(partial(merged_parts, tuple(parts), facts))
         self._cost = model_cost(facts, parts)
-        self._input_tokens = min(_INPUT_TOKENS, max(1, workload.context * 4 // 5))
-        self._output_tokens = min(_OUTPUT_TOKENS, max(1, workload.context // 5))
+        self._input_tokens, self._output_tokens = usual_request(workload.context)
 
     def on(self, gpu: Gpu, settings: EngineSettings) -> Trial:
         """On `settings.layout.gpu_count` of that card."""
@@ -55,7 +62,11 @@ class Model:
         """None where it does not start."""
         if not trial.sizing.starts:
             return None
-        return speed(self._cost, trial.sizing, gpu, self._input_tokens, self._output_tokens)
+        return self.speed_for(gpu, trial.sizing, self._input_tokens, self._output_tokens)
+
+    def speed_for(self, gpu: Gpu, sizing: Sizing, input_tokens: int, output_tokens: int) -> Speed:
+        """Of a sizing that starts, with such requests."""
+        return speed(self._cost, sizing, gpu, input_tokens, output_tokens)
 
     def slowness(self, gpu: Gpu, trial: Trial) -> float:
         """Less is better; of what does not start, what comes closest to it."""

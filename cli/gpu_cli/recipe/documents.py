@@ -46,6 +46,8 @@ def recipe_document(recipe: Recipe) -> Mapping[str, object]:
         "kind": None if recipe.kind is None else str(recipe.kind),
         "spot": recipe.spot,
         "when_lost": recipe.when_lost,
+        "regions": recipe.regions,
+        "privacy": str(recipe.privacy),
         "providers": recipe.providers,
         "cache": recipe.cache,
         "limits": {

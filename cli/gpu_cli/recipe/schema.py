@@ -7,6 +7,8 @@ Keys of the file are this module's field names, except where the file leaves the
 import hashlib
 import json
 import re
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,8 +38,30 @@ DEFAULT_CONCURRENCY = 16
 MOST_CONTEXT, MOST_CONCURRENCY = 10**9, 10**6
 """Beyond what anything can serve: more is a slip of the keyboard."""
 
+_LATER_KEYS: Mapping[str, object] = {
+    "kind": None,
+    "cache": {},
+    "spot": False,
+    "when_lost": "report",
+    "regions": (),
+    "privacy": "any",
+}
+"""With their defaults."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+!-]*")
+
+
+class Privacy(StrEnum):
+    """What may happen to requests, each stricter than the one before."""
+
+    ANY = "any"
+    NO_TRAINING = "no-training"
+    """Nothing is learnt from them."""
+    NO_RETENTION = "no-retention"
+    """Nor are they kept."""
+    DEDICATED = "dedicated"
+    """Nobody else's requests are answered by the same server."""
 
 
 def check_name(name: str) -> str:
@@ -86,6 +110,12 @@ def _parse_kind(value: object) -> Kind:
     return Kind(str(value))
 
 
+def _parse_privacy(value: object) -> Privacy:
+    if value not in list(Privacy):
+        raise ValueError(f"must be one of {', '.join(Privacy)}")
+    return Privacy(str(value))
+
+
 def _without_empty(options: object) -> object:
     if isinstance(options, dict):
         return {key: value for key, value in options.items() if value is not None}
@@ -104,6 +134,7 @@ Seconds = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(form
 Usd = Annotated[float, BeforeValidator(parse_usd), PlainSerializer(plain_usd)]
 WeightsSource = Annotated[InstanceOf[Source], BeforeValidator(_parse_source), PlainSerializer(str)]
 WantedKind = Annotated[Kind, BeforeValidator(_parse_kind), PlainSerializer(str)]
+WantedPrivacy = Annotated[Privacy, BeforeValidator(_parse_privacy), PlainSerializer(str)]
 ProviderOptions = Annotated[dict[str, Annotated[Any, AfterValidator(_check_option)]], BeforeValidator(_without_empty)]
 
 
@@ -179,6 +210,10 @@ class Recipe(_Section):
     """Whether what the cloud may take back at any time will do."""
     when_lost: Literal["report", "replace"] = "report"
     """What is done when the cloud has taken it back after it was ready."""
+    regions: tuple[Text, ...] = ()
+    """Nowhere else may it be served: words, or beginnings of words, of a region's name; none is anywhere."""
+    privacy: WantedPrivacy = Privacy.ANY
+    """What whoever is called instead (`gpu compare`) may do with requests."""
     providers: dict[str, ProviderOptions] = {}
     """Options by provider, which checks its own; each value is a scalar or a tuple of scalars."""
     cache: Annotated[dict[str, Text], BeforeValidator(_without_empty)] = {}
@@ -202,7 +237,7 @@ class Recipe(_Section):
         """
         content = self.model_dump(by_alias=True, exclude={"name", "description"})
         # Keys that came after the first deployments count only where they are set: what runs keeps its digest.
-        for key, default in (("kind", None), ("cache", {}), ("spot", False), ("when_lost", "report")):
+        for key, default in _LATER_KEYS.items():
             if content[key] == default:
                 del content[key]
         if content["limits"]["boot_deadline"] is None:

@@ -42,6 +42,8 @@ gpu:
 # kind: serverless              # or pod, vm, process; default: whatever is offered
 # spot: true                    # also what the cloud may take back at any time
 # when_lost: replace            # then launch another; default: report
+# regions: [eu, us-ca]          # nowhere else; default: anywhere
+# privacy: no-training          # or no-retention, dedicated: what gpu compare may suggest to call instead
 # cache: {{runpod: VOLUME}}       # a network volume that keeps the weights
 
 # What ends it, and what it may cost; what is not said here is taken from the configuration (gpu config).

@@ -17,6 +17,7 @@ from gpu_cli.fleet.launch.create import create
 from gpu_cli.fleet.launch.fallback_cards import dearest_usd_per_hour, fallbacks
 from gpu_cli.fleet.launch.start import Known, advance, cleaned_up, watch_start
 from gpu_cli.fleet.market.experience import keep_expected
+from gpu_cli.fleet.market.measured import keep_serving
 from gpu_cli.fleet.node.runtime import prepare, request_for
 from gpu_cli.fleet.reach.link import reached_at
 from gpu_cli.planner.offers.filters import regions_in
@@ -94,6 +95,7 @@ def launch_one(
     fleet.store.add(deployment)
     with cleaned_up(fleet, deployment, progress) as known:
         keep_expected(fleet.store, resource_name, candidate)
+        keep_serving(fleet.store, resource_name, wanted.recipe, candidate)
         timed, request = _prepared(fleet, wanted, candidate, deployment, progress)
         progress.stage("start" if candidate.offer.kind is Kind.PROCESS else "order")
         progress.detail(candidate.offer.offer_id)
@@ -120,7 +122,7 @@ def _prepared(
     timed = _timed(fleet, wanted, deployment)
     labelled = replace(timed, name=wanted.kept_as or wanted.name)
     request = request_for(fleet, wanted.recipe, labelled, candidate, prepared)
-    return timed, replace(request, regions=regions_in(wanted.region, candidate.offer))
+    return timed, replace(request, regions=regions_in(wanted.region, candidate.offer, wanted.recipe.regions))
 
 
 def _keep_recipe(fleet: Fleet, wanted: Wanted, offer: Offer, deployment: Deployment) -> None:

@@ -26,6 +26,14 @@ def model_args(recipe: Recipe, *, gpu_count: int, sized: Sequence[str] | None = 
     return ("--served-model-name", recipe.served_name, *_model_flags(recipe, gpu_count, sized))
 
 
+def deciding_args(recipe: Recipe, *, gpu_count: int, sized: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Those that decide how fast it is, beside the quantization, and its environment as NAME=VALUE: two deployments of
+    a model that differ in names, parsers or templates only have the same.
+    """
+    flags = _unsized(recipe, gpu_count) if sized is None else sized
+    return (*flags, *recipe.engine.args, *(f"{name}={value}" for name, value in sorted(recipe.engine.env.items())))
+
+
 def _model_flags(recipe: Recipe, gpu_count: int, sized: Sequence[str] | None) -> tuple[str, ...]:
     args = [*(_unsized(recipe, gpu_count) if sized is None else sized)]
     if recipe.quantization:

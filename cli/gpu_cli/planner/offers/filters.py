@@ -1,6 +1,6 @@
 """Why an offer will not do, before anything is sized: what the user said, and what the recipe says of GPUs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -62,6 +62,7 @@ def why_not(recipe: Recipe, offer: Offer, filters: Filters) -> str:
     return (
         other_kind(recipe.kind, offer)
         or unwanted(offer, filters)
+        or _elsewhere(recipe, offer, filters)
         or _other_hardware(recipe, offer)
         or _other_processor(recipe, offer, filters)
         or _no_hub_weights(recipe, offer)
@@ -85,6 +86,14 @@ def unwanted(offer: Offer, filters: Filters) -> str:
     if offer.interruptible and not filters.spot:
         return "is spot: it can be taken back at any time, and that was not asked for (--spot)"
     return why_avoided(filters.bad_hosts, offer)
+
+
+def _elsewhere(recipe: Recipe, offer: Offer, filters: Filters) -> str:
+    """What runs on the user's own machine is where the user is."""
+    if offer.kind is Kind.PROCESS or not recipe.regions or regions_in(filters.region, offer, recipe.regions):
+        return ""
+    where = f"is in {offer.region}" if offer.region else "does not say where it is"
+    return f"{where}, and the recipe keeps to {' or '.join(recipe.regions)}"
 
 
 def why_avoided(bad_hosts: Mapping[tuple[str, str], str], offer: Offer) -> str:
@@ -122,9 +131,17 @@ def _no_hub_weights(recipe: Recipe, offer: Offer) -> str:
     return "is serverless, whose workers load weights from Hugging Face only, and the recipe names none there"
 
 
-def regions_in(wanted: str | None, offer: Offer) -> tuple[str, ...]:
-    """Those of an offer that may be in several regions; empty for wherever it can be had."""
-    return tuple(region for region in offer.region.split(", ") if wanted and is_in(wanted, region))
+def regions_in(wanted: str | None, offer: Offer, keeps_to: Sequence[str] = ()) -> tuple[str, ...]:
+    """Those of an offer that may be in several regions: meant by `wanted`, and by any of what its recipe keeps to.
+
+    Empty for wherever it can be had, where nothing of both is said.
+    """
+    said = [words for words in ([wanted] if wanted else [], keeps_to) if words]
+    return tuple(
+        region
+        for region in offer.region.split(", ")
+        if said and all(any(is_in(word, region) for word in words) for words in said)
+    )
 
 
 def cards_named(names: Iterable[str]) -> tuple[str, ...]:

@@ -75,10 +75,15 @@ def session_price(
     traffic_usd = offer.traffic_usd_per_gib * (terms.image_gib + weights_gib)
     cost_usd = (
         offer.price_usd_per_hour * _stepped(whole_s - expected.free_s, terms.billing_step_s) / 3600
-        + offer.disk_usd_per_gib_hour * (_ENGINE_DISK_GIB + weights_gib) * whole_s / 3600
+        + disk_usd_per_hour(offer, weights_gib) * whole_s / 3600
         + traffic_usd
     )
     return SessionPrice(start_s, cost_usd / odds, traffic_usd, odds, by_terms, learnt)
+
+
+def disk_usd_per_hour(offer: Offer, weights_gib: float) -> float:
+    """For what engine and model take of disk beyond what the offer's price includes."""
+    return offer.disk_usd_per_gib_hour * (_ENGINE_DISK_GIB + weights_gib)
 
 
 def _by_terms(offer: Offer, terms: CloudTerms, weights_gib: float, engine_s: float) -> Expected:
