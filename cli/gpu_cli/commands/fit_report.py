@@ -1,14 +1,17 @@
 """The answers of `gpu fit`, for scripts and for people."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from gpu_cli.commands.speeds import MEASURED, speed_source
 from gpu_cli.ui.bars import Bar, Segment
 from gpu_cli.ui.output import Drawing, Table
 from gpu_providers.price_snapshot import SNAPSHOT_DATE
 
 if TYPE_CHECKING:
     from gpu_cli.fleet.market.fitting import Fit, Opened
+    from gpu_cli.planner.measured import Measured
     from gpu_cli.planner.sizing import Memory, Sizing
     from gpu_cli.planner.speed import Speed
 
@@ -46,6 +49,9 @@ def drawing(opened: "Opened", fit: "Fit") -> Drawing:
             f"  about {speed.decode_tokens_per_s_single:.0f} tokens/s for one request, "
             f"{speed.decode_tokens_per_s_total:.0f} for {speed.running_requests:.0f} ({error})"
         )
+    if fit.measured is not None:
+        at_once, day = opened.recipe.concurrency, f"{datetime.fromtimestamp(fit.measured.at, UTC):%Y-%m-%d}"
+        lines.append(f"  measured: {fit.measured.output_tokens_per_s:.0f} tokens/s for {at_once} (gpu bench, {day})")
     if sizing.lever is not None:
         lines.append(f"  {sizing.lever.change}: {sizing.lever.verdict}; {sizing.lever.effect}")
     flags = " ".join((*fit.configuration.flags, *opened.question.flags()))
@@ -70,6 +76,7 @@ def table_messages(fits: "Sequence[Fit]") -> tuple[str, ...]:
         shades,
         f"each card with the fewest of it that will do; prices of {SNAPSHOT_DATE}; one in detail: --gpu CARD[:N]",
         f"{unsold} more cards, which no cloud had then, are in --json" if unsold else "",
+        f"TOK/S with {MEASURED}: measured by gpu bench" if any(fit.measured for fit in fits) else "",
     )
     return tuple(text for text in texts if text)
 
@@ -84,6 +91,8 @@ def _row(fit: "Fit") -> tuple[str | Bar, ...]:
     if not sizing.starts:
         return (*start, bar, "", "", "")
     total = f"{speed.decode_tokens_per_s_total:.0f}" if speed else ""
+    if fit.measured:
+        total = f"{fit.measured.output_tokens_per_s:.0f}{MEASURED}"
     return (*start, bar, f"{sizing.kv_cache_tokens}", f"{sizing.max_concurrency:.1f}", total)
 
 
@@ -126,7 +135,7 @@ def _document(opened: "Opened", fit: "Fit") -> Mapping[str, object]:
         "verdict": str(fit.configuration.verdict),
         "reasons": list(sizing.reasons) if sizing else [fit.configuration.why_not],
         **_memory_document(opened, sizing),
-        **_speed_document(speed),
+        **_speed_document(speed, fit.measured),
         "engine_args": [*fit.configuration.flags, *opened.question.flags()],
         "engine_version": opened.recipe.engine.version,
         "context": opened.configurations.workload.context,
@@ -151,10 +160,12 @@ def _memory_document(opened: "Opened", sizing: "Sizing | None") -> Mapping[str, 
     }
 
 
-def _speed_document(speed: "Speed | None") -> Mapping[str, object]:
+def _speed_document(speed: "Speed | None", measured: "Measured | None") -> Mapping[str, object]:
+    total = measured.output_tokens_per_s if measured else speed and speed.decode_tokens_per_s_total
     return {
         "decode_tokens_per_s_single": speed and round(speed.decode_tokens_per_s_single, 4),
-        "decode_tokens_per_s_total": speed and round(speed.decode_tokens_per_s_total, 4),
+        "decode_tokens_per_s_total": total and round(total, 4),
+        **speed_source(measured, is_estimated=speed is not None),
         "prefill_tokens_per_s": speed and round(speed.prefill_tokens_per_s, 4),
         "time_to_first_token_s": speed and round(speed.time_to_first_token_s, 4),
         "expected_relative_error": speed and speed.expected_relative_error,

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gpu_cli.commands.documents import iso
+from gpu_cli.commands.speeds import MEASURED, speed_source
 from gpu_cli.planner.offers.break_even import cheapest_rival, serverless_break_even
 from gpu_cli.ui.output import Table
 from gpu_cli.units import format_duration, format_usd
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 Ranked = tuple[int, "Candidate"]
 
 SHOWN_CANDIDATES, SHOWN_REASONS = 12, 3
-MEASURED = "*"
 
 
 def plan_document(plan: "Plan") -> Mapping[str, object]:
@@ -73,7 +74,8 @@ def plan_prose(plan: "Plan", market: "Market", *, everything: bool) -> tuple[str
         *unknown_stock([each.offer for each in plan.candidates]),
         *why_not(plan, everything=everything),
         first,
-        *_measured(plan),
+        *_seen_starts(plan),
+        *_measured_speeds(plan),
         *_while_it_runs(plan),
     )
 
@@ -90,11 +92,17 @@ def unknown_stock(offers: "Iterable[Offer]") -> Sequence[str]:
     return [f"{name} does not say what is in stock: an order may wait for its cards" for name in silent]
 
 
-def _measured(plan: "Plan") -> Sequence[str]:
+def _seen_starts(plan: "Plan") -> Sequence[str]:
     """What the mark at a start means."""
     if not any(candidate.session.learnt.starts for candidate in plan.candidates):
         return ()
     return (f"START with {MEASURED}: by how yours went there before (gpu history)",)
+
+
+def _measured_speeds(plan: "Plan") -> Sequence[str]:
+    """What the mark at a speed means."""
+    days = [datetime.fromtimestamp(each.measured.at, UTC) for each in plan.candidates if each.measured]
+    return (f"TOK/S with {MEASURED}: measured by gpu bench ({_from_to(days)})",) if days else ()
 
 
 def plan_messages(plan: "Plan") -> tuple[str, ...]:
@@ -118,7 +126,7 @@ def _while_it_runs(plan: "Plan") -> Sequence[str]:
 
 
 def _candidate(candidate: "Candidate", rank: int, offers: "Sequence[Offer]") -> Mapping[str, object]:
-    offer, sizing, speed = candidate.offer, candidate.sizing, candidate.speed
+    offer, sizing, tokens_per_s = candidate.offer, candidate.sizing, candidate.output_tokens_per_s
     usd = candidate.usd_per_million_output_tokens
     rival = cheapest_rival(offer, offers)
     return {
@@ -137,8 +145,9 @@ def _candidate(candidate: "Candidate", rank: int, offers: "Sequence[Offer]") -> 
         "verdict": str(sizing.verdict) if sizing else None,
         "kv_cache_tokens": sizing.kv_cache_tokens if sizing else None,
         "max_concurrency": round(sizing.max_concurrency, 4) if sizing else None,
-        "decode_tokens_per_s_total": round(speed.decode_tokens_per_s_total, 4) if speed else None,
+        "decode_tokens_per_s_total": tokens_per_s and round(tokens_per_s, 4),
         "usd_per_million_output_tokens": None if usd is None else round(usd, 6),
+        **speed_source(candidate.measured, is_estimated=candidate.speed is not None),
         "expected_start_s": round(candidate.session.start_s, 3),
         **_known_from(candidate),
         "engine_args": list(candidate.configuration.flags) if candidate.configuration else None,
@@ -176,7 +185,7 @@ def _answer(answer: "Answer") -> Mapping[str, object]:
 
 
 def _row(candidate: "Candidate", rank: int) -> tuple[str, ...]:
-    offer, sizing, speed = candidate.offer, candidate.sizing, candidate.speed
+    offer, sizing, tokens_per_s = candidate.offer, candidate.sizing, candidate.output_tokens_per_s
     usd = candidate.usd_per_million_output_tokens
     where = f"{offer.provider}{_marked(offer)}"
     gpu = offer.gpu if offer.gpu_count < 2 else f"{offer.gpu} x{offer.gpu_count}"
@@ -187,13 +196,13 @@ def _row(candidate: "Candidate", rank: int) -> tuple[str, ...]:
         format_usd(offer.price_usd_per_hour),
         format_usd(candidate.session.cost_usd),
         str(sizing.verdict) if sizing else "",
-        f"{speed.decode_tokens_per_s_total:.0f}" if speed else "",
+        f"{tokens_per_s:.0f}{MEASURED if candidate.measured else ''}" if tokens_per_s else "",
         "" if usd is None else f"{usd:.2f}",
-        f"{format_duration(60 * math.ceil(candidate.session.start_s / 60))}{_measured_mark(candidate)}",
+        f"{format_duration(60 * math.ceil(candidate.session.start_s / 60))}{_seen_mark(candidate)}",
     )
 
 
-def _measured_mark(candidate: "Candidate") -> str:
+def _seen_mark(candidate: "Candidate") -> str:
     return MEASURED if candidate.session.learnt.starts else ""
 
 
@@ -208,9 +217,14 @@ def _price_ages(market: "Market") -> Sequence[str]:
     snapshot = market.snapshot_providers
     if not snapshot:
         return ()
-    days = sorted(offer.prices_as_of for name in snapshot for offer in market.answers[name].offers)
-    when = f"{days[0]:%Y-%m-%d}" if days[0] == days[-1] else f"{days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}"
-    return (f"prices of {', '.join(snapshot)} are from a snapshot ({when}), not from today",)
+    days = [offer.prices_as_of for name in snapshot for offer in market.answers[name].offers]
+    return (f"prices of {', '.join(snapshot)} are from a snapshot ({_from_to(days)}), not from today",)
+
+
+def _from_to(times: Sequence[datetime]) -> str:
+    """The days on which they are."""
+    days = sorted({f"{time:%Y-%m-%d}" for time in times})
+    return days[0] if len(days) < 2 else f"{days[0]} to {days[-1]}"
 
 
 def why_not(plan: "Plan", *, everything: bool) -> Sequence[str]:

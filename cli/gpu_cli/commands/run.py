@@ -1,6 +1,5 @@
 """`gpu run`: a command with an endpoint of its own, for as long as the command lasts."""
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -40,8 +39,6 @@ from gpu_cli.ui.output import print_message
 if TYPE_CHECKING:
     from gpu_cli.fleet.deployment import Deployment
     from gpu_cli.fleet.fleet import Fleet
-    from gpu_cli.fleet.launch.launch import Wanted
-    from gpu_cli.fleet.launch.policy import Attempt
 
 COMMAND_GRACE_S = 10.0
 GUARD_POLL_S = 2.0
@@ -77,6 +74,7 @@ def run(
     import secrets
 
     from gpu_cli.commands.here import in_budget_group, open_here, the_wanted
+    from gpu_cli.commands.tied import tied_deployment
 
     if shutil.which(command[0]) is None:
         raise UserError(
@@ -103,34 +101,9 @@ def run(
     )
     with open_here() as fleet:
         wanted = in_budget_group(fleet, wanted, budget_group)
-        status = _run(fleet, wanted, only, command)
+        with tied_deployment(fleet, wanted, only) as deployment:
+            status = _run_command(fleet, deployment, command)
     raise typer.Exit(status)
-
-
-def _run(fleet: "Fleet", wanted: "Wanted", provider: str | None, command: list[str]) -> int:
-    from gpu_cli.commands.tried_report import told_in_the_end
-    from gpu_cli.fleet.deployment import COMMAND_ENDED
-    from gpu_cli.fleet.end.teardown import tear_down
-    from gpu_cli.fleet.interrupt import interruptible, shielded
-    from gpu_cli.fleet.launch.launch import check_name_free
-    from gpu_cli.fleet.launch.up import bring_up
-    from gpu_cli.locks import released
-    from gpu_cli.ui.stages import progress_on_stderr
-    from gpu_cli.units import format_usd
-
-    # The launch lock is held to the end: a deployment that is tied ends with the process that holds it.
-    with interruptible(), released(fleet.launch_lock(wanted.name)) as lock:
-        check_name_free(fleet, wanted.name)
-        tried: list[Attempt] = []
-        with told_in_the_end(tried), progress_on_stderr() as progress:
-            deployment = bring_up(fleet, wanted, lock, provider=provider, progress=progress, tried=tried)
-        try:
-            return _run_command(fleet, deployment, command)
-        finally:
-            with shielded():
-                ended = tear_down(fleet, fleet.store.get(deployment.resource_name), COMMAND_ENDED)
-                cost = format_usd(ended.spent_usd(fleet.clock.now()))
-                print_message(f"{ended.name} is gone; it cost {cost}")
 
 
 def _run_command(fleet: "Fleet", deployment: "Deployment", command: list[str]) -> int:
@@ -157,17 +130,14 @@ def _run_command(fleet: "Fleet", deployment: "Deployment", command: list[str]) -
 
 
 def _waited_for(fleet: "Fleet", deployment: "Deployment", process: "subprocess.Popen[bytes]") -> int:
-    """Its status. A guard that dies meanwhile gets a successor: the command may be talking through its forwarder."""
-    from gpu_cli.fleet.guard.process import ensure_guard, guard_lives
-    from gpu_cli.fleet.store import StoreCorrupt
+    """Its status."""
+    from gpu_cli.commands.tied import keep_guarded
 
     while True:
         try:
             return process.wait(GUARD_POLL_S)
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(UserError, StoreCorrupt):  # the command goes on all the same
-                if not guard_lives(fleet.paths) and fleet.store.get(deployment.resource_name).is_live:
-                    ensure_guard(fleet)
+            keep_guarded(fleet, deployment)
 
 
 def _unproxied(deployment: "Deployment", environ: Mapping[str, str]) -> dict[str, str]:

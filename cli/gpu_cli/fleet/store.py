@@ -17,7 +17,7 @@ from gpu_cli.planner.offers.cloud_terms import billing_step_s
 from gpu_cli.state_files import unwritable
 from gpu_providers.base import Kind, Link
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _LIVE_STATES = ", ".join(f"'{state}'" for state in sorted(LIVE))
 _BAD_HOSTS = """
@@ -36,6 +36,22 @@ _EXPECTED_STARTS = """
 CREATE TABLE expected_starts (
     resource_name TEXT PRIMARY KEY, boot_s REAL NOT NULL, load_s REAL NOT NULL, odds REAL NOT NULL,
     interruptible INTEGER NOT NULL
+) STRICT
+"""
+_SERVINGS = """
+CREATE TABLE servings (
+    resource_name TEXT PRIMARY KEY, model TEXT NOT NULL, quantization TEXT NOT NULL, engine_version TEXT NOT NULL,
+    engine_args TEXT NOT NULL
+) STRICT
+"""
+_BENCHMARKS = """
+CREATE TABLE benchmarks (
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, generator TEXT NOT NULL, name TEXT NOT NULL, resource_name TEXT NOT NULL,
+    recipe TEXT NOT NULL, recipe_digest TEXT NOT NULL, model TEXT NOT NULL, quantization TEXT NOT NULL,
+    provider TEXT NOT NULL, region TEXT NOT NULL, gpu TEXT NOT NULL, gpu_count INTEGER NOT NULL,
+    engine_version TEXT NOT NULL, engine_args TEXT NOT NULL, price_usd_per_hour REAL NOT NULL, input_tokens INTEGER,
+    output_tokens INTEGER, dataset TEXT NOT NULL, streaming INTEGER NOT NULL, duration_s REAL NOT NULL,
+    levels TEXT NOT NULL
 ) STRICT
 """
 _SCHEMA = f"""
@@ -59,6 +75,8 @@ CREATE TABLE events (
 {_LEDGER};
 {_BUDGET_GROUPS};
 {_EXPECTED_STARTS};
+{_SERVINGS};
+{_BENCHMARKS};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 _MIGRATIONS = {
@@ -90,6 +108,7 @@ _MIGRATIONS = {
         " metered_usd / (metered_at - launched_at) * 3600 FROM deployments"
         " WHERE metered_usd > 0 AND metered_at > launched_at",
     ),
+    4: (_SERVINGS, _BENCHMARKS),
 }
 """By the version that a file has: what makes it the next one."""
 
@@ -261,7 +280,7 @@ class Store:
         return self.rows("PRAGMA data_version")[0][0], self._open_connection().total_changes
 
     def rows(self, query: str, *values: object) -> Sequence[sqlite3.Row]:
-        """For what is kept beside the deployments: `ledger.py`, `budget_groups.py`. Raises UserError, StoreCorrupt."""
+        """For what is kept beside deployments: the ledger, groups, benchmarks. Raises UserError, StoreCorrupt."""
         with _clear_errors(self.path):
             return self._open_connection().execute(query, values).fetchall()
 

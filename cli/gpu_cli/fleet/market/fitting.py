@@ -8,6 +8,7 @@ from typing import Any
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
+from gpu_cli.fleet.market.measured import measurements_in
 from gpu_cli.fleet.market.recipe_model import configurations_of, pinned_by, what_is_known
 from gpu_cli.models.asked import asked_for
 from gpu_cli.models.known import KnownModel
@@ -16,6 +17,7 @@ from gpu_cli.planner import levers
 from gpu_cli.planner.configurations import Configuration, Configurations
 from gpu_cli.planner.engine.engine_settings import Layout
 from gpu_cli.planner.kv.kv_cache import kv_cache
+from gpu_cli.planner.measured import NOTHING_MEASURED, Measured, Measurements
 from gpu_cli.planner.sizing import Sizing, Verdict
 from gpu_cli.recipe.schema import Recipe
 from gpu_cli.unknown_card import unknown_card
@@ -77,6 +79,8 @@ class Opened:
     configurations: Configurations
     defaults: tuple[str, ...]
     """A sentence for each setting that nobody chose."""
+    measurements: Measurements = NOTHING_MEASURED
+    """Of the recipe as it is: none where something else was asked of it."""
 
     @property
     def model(self) -> str:
@@ -100,6 +104,8 @@ class Fit:
     configuration: Configuration
     price_usd_per_hour: float | None
     """The lowest on-demand price of the snapshot; None where no cloud sells that many."""
+    measured: Measured | None = None
+    """What a benchmark of the same says of its speed; None where there is none."""
 
     @property
     def runs(self) -> bool:
@@ -120,7 +126,9 @@ def open_question(question: Question, paths: Paths, cwd: Path, environ: Mapping[
     configurations = configurations_of(recipe, known, question.pinned(recipe))
     untold = [key for key in ("context", "concurrency") if getattr(question, key) is not None]
     defaults = tuple(text for text in asked.defaults if not text.startswith(tuple(untold)))
-    return Opened(question, recipe, known, configurations, defaults)
+    as_it_is = not (question.quantization or question.config_file or question.flags())
+    found = measurements_in(paths.record) if as_it_is else NOTHING_MEASURED
+    return Opened(question, recipe, known, configurations, defaults, found)
 
 
 def parse_card(text: str) -> tuple[Gpu, int]:
@@ -152,7 +160,9 @@ def fit_on(opened: Opened, gpu: Gpu, count: int) -> Fit:
         for offer in snapshot_offers()
         if (offer.gpu, offer.gpu_count, offer.interruptible) == (gpu.name, count, False)
     ]
-    return Fit(gpu, count, opened.configurations.best(gpu.name, count), min(prices, default=None))
+    configuration = opened.configurations.best(gpu.name, count)
+    measured = opened.measurements.find(opened.recipe, gpu.name, count, configuration)
+    return Fit(gpu, count, configuration, min(prices, default=None), measured)
 
 
 def with_lever(opened: Opened, fit: Fit) -> Fit:

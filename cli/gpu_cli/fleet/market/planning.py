@@ -8,8 +8,10 @@ from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.market.experience import expectations
 from gpu_cli.fleet.market.market import Market, ask, why_silent
+from gpu_cli.fleet.market.measured import measurements
 from gpu_cli.fleet.market.recipe_model import RecipeModel, configurations_of, pinned_by
 from gpu_cli.fleet.node.image import engine_image
+from gpu_cli.planner.measured import NOTHING_MEASURED, Measurements
 from gpu_cli.planner.offers.expectations import NOTHING_LEARNT, Expectations
 from gpu_cli.planner.offers.filters import ANY_OFFER, Filters
 from gpu_cli.planner.offers.objectives import Optimize
@@ -31,6 +33,7 @@ class Wish:
     optimize: Optimize = Optimize.PRICE
     session: Session = USUAL_SESSION
     expectations: Expectations = NOTHING_LEARNT
+    measurements: Measurements = NOTHING_MEASURED
 
     @classmethod
     def to_replay(cls, wanted: "Wanted") -> "Wish":
@@ -40,10 +43,10 @@ class Wish:
 
     @classmethod
     def to_launch(cls, fleet: Fleet, wanted: "Wanted") -> "Wish":
-        """The same with what this machine knows of clouds and hosts: how the launches before it went."""
+        """The same with what this machine knows of clouds and hosts: how earlier launches went, how fast they were."""
         said = cls.to_replay(wanted)
         filters = replace(said.filters, bad_hosts=fleet.store.bad_hosts(fleet.clock.now()))
-        return replace(said, filters=filters, expectations=expectations(fleet))
+        return replace(said, filters=filters, expectations=expectations(fleet), measurements=measurements(fleet.store))
 
 
 def make_plan(model: RecipeModel, market: Market, wish: Wish) -> Plan:
@@ -62,6 +65,7 @@ def make_plan(model: RecipeModel, market: Market, wish: Wish) -> Plan:
         session=wish.session,
         optimize=wish.optimize,
         expectations=wish.expectations,
+        measurements=wish.measurements,
         facts_missing=missing.message if missing else "",
     )
     if missing and not plan.candidates and any(out.reason == missing.message for out in plan.rejected):
