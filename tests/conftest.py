@@ -14,6 +14,8 @@ import pytest
 from aftermath import aftermath
 from driver import Gpu
 
+from gpu_cli.bench.generator import Generator as LoadGenerator
+from gpu_cli.bench.generator import ready_generator
 from gpu_cli.engine.build import build_for
 from gpu_cli.engine.environment import Engine, Engines
 from gpu_cli.ui.progress import Silent
@@ -105,3 +107,9 @@ def real_engine_cache() -> Path:
 def real_engine(real_engine_cache: Path) -> Engine:
     """vLLM's build for this machine's CPU, installed on first use (minutes)."""
     return Engines(real_engine_cache).ensure(build_for("0.32.0", gpu_count=0), Silent())
+
+
+@pytest.fixture(scope="session")
+def load_generator(real_engine_cache: Path) -> LoadGenerator:
+    """The one that `gpu bench` drives, installed on first use (a minute)."""
+    return ready_generator(real_engine_cache, Silent())

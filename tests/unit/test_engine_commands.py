@@ -46,15 +46,23 @@ def test_engines_are_listed_complete_or_not(installed: Path) -> None:
     assert json.loads(engine("ls", "--json").stdout)["engines"] == [
         {
             "key": KEY,
+            "purpose": "serve",
             "complete": True,
             "size_gib": 2.318,
             "python": "3.12.4",
             "installed_at": "2026-05-04T10:20:30+00:00",
         },
-        {"key": "vllm-0.32.0-cuda", "complete": False, "size_gib": 0.0, "python": "", "installed_at": None},
+        {
+            "key": "vllm-0.32.0-cuda",
+            "purpose": "",
+            "complete": False,
+            "size_gib": 0.0,
+            "python": "",
+            "installed_at": None,
+        },
     ]
     _, first, second = engine("ls").stdout.splitlines()
-    assert first.split() == [KEY, "yes", "2.3", "3.12.4", "2026-05-04", "10:20", "UTC"]
+    assert first.split() == [KEY, "serve", "yes", "2.3", "3.12.4", "2026-05-04", "10:20", "UTC"]
     assert second.split() == ["vllm-0.32.0-cuda", "no"]
 
 

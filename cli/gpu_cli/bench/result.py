@@ -24,7 +24,7 @@ class Subject:
     gpu_count: int
     engine_version: str
     engine_args: tuple[str, ...]
-    """The flags that decide speed or memory: neither paths, ports nor names."""
+    """The flags that decide speed or memory, neither paths, ports nor names, and its environment as NAME=VALUE."""
     price_usd_per_hour: float
 
 
@@ -59,17 +59,19 @@ class Level:
     concurrency: int | None
     rate_per_s: float | None
     seconds: float
-    """From the first request to the end of the last one that counts."""
+    """Of the window that the figures are of: after the warm-up, while new requests were still sent."""
     requests: int
-    """That were answered in full."""
+    """That began in the window and were answered in full."""
     errors: Mapping[str, int]
     """How many were not, by a short word for why."""
     input_tokens: int
-    """Of the requests that were answered, as the engine counts them."""
+    """Worked on in the window for requests that were answered, as the engine counts them."""
     output_tokens: int
+    """The same for answers."""
     time_to_first_token_s: Spread | None
     """None where nothing was answered, or answers did not stream."""
     inter_token_latency_s: Spread | None
+    """Of each answer the mean time between two tokens."""
     latency_s: Spread | None
     """Of the whole request."""
     partial: str = ""

@@ -7,7 +7,9 @@ import typer
 
 from gpu_cli.commands.options import AsJson
 
-engine_app = typer.Typer(help="The engines installed on this machine.", no_args_is_help=True, rich_markup_mode=None)
+engine_app = typer.Typer(
+    help="The engines, and the load generator, installed on this machine.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 def _complete_key(incomplete: str) -> list[str]:
@@ -29,6 +31,7 @@ def ls(as_json: AsJson = False) -> None:
     rows = tuple(
         (
             engine.key,
+            engine.purpose,
             "yes" if engine.complete else "no",
             f"{engine.size_gib:.1f}" if engine.complete else "",
             engine.python,
@@ -40,6 +43,7 @@ def ls(as_json: AsJson = False) -> None:
         "engines": [
             {
                 "key": engine.key,
+                "purpose": engine.purpose,
                 "complete": engine.complete,
                 "size_gib": engine.size_gib,
                 "python": engine.python,
@@ -48,7 +52,7 @@ def ls(as_json: AsJson = False) -> None:
             for engine in engines
         ]
     }
-    table = Table(("ENGINE", "COMPLETE", "GIB", "PYTHON", "INSTALLED"), rows)
+    table = Table(("ENGINE", "FOR", "COMPLETE", "GIB", "PYTHON", "INSTALLED"), rows)
     messages = () if engines else ("no engine is installed; gpu up installs the one that it needs",)
     show(Result(document, table=table if engines else None, messages=messages), as_json=as_json)
 
@@ -58,7 +62,7 @@ def rm(
     key: Annotated[str, typer.Argument(help="As gpu engine ls lists it.", autocompletion=_complete_key)],
     as_json: AsJson = False,
 ) -> None:
-    """Remove an engine; the next gpu up that needs it installs it again."""
+    """Remove an engine, or the load generator; what needs it next installs it again."""
     from gpu_cli.engine.environment import Engines
     from gpu_cli.paths import Paths
     from gpu_cli.ui.output import Result, show

@@ -24,7 +24,7 @@ _X86_CPU_FLAGS = frozenset({"avx2", "f16c", "fma"})
 
 @dataclass(frozen=True)
 class EngineBuild:
-    """One build of the engine; `device` is `cpu` or `cuda`."""
+    """One build of the engine; `device` is `cpu` or `cuda`, and empty for a tool that needs neither."""
 
     name: str
     version: str
@@ -33,7 +33,7 @@ class EngineBuild:
     @property
     def key(self) -> str:
         """Its name in the cache folder and for `gpu engine rm`."""
-        return f"{self.name}-{self.version}-{self.device}"
+        return "-".join(filter(None, (self.name, self.version, self.device)))
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Installation:
     python_versions: tuple[tuple[int, int], ...] = PYTHON_VERSIONS
     pins: str = ""
     """The text of the pinned packages: a change of it makes what is installed out of date."""
+    purpose: str = "serve"
+    """What it is for: an engine is there to serve, the load generator to `bench`."""
 
     @property
     def digest(self) -> str:

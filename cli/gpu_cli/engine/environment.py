@@ -47,6 +47,8 @@ class InstalledEngine:
     installed_at: datetime | None
     python: str
     """Version of its Python."""
+    purpose: str
+    """As of its installation."""
 
 
 class Engines:
@@ -149,6 +151,7 @@ def _record(root: Path) -> Mapping[str, object]:
 def _write_record(root: Path, build: EngineBuild, installation: Installation) -> None:
     record = {
         "version": build.version,
+        "purpose": installation.purpose,
         "packages": installation.digest,
         "python": _python_version(root),
         "size_gib": round(_size_gib(root), 3),
@@ -177,9 +180,10 @@ def _describe(root: Path) -> InstalledEngine:
             float(str(record["size_gib"])),
             datetime.fromisoformat(str(record["installed_at"])),
             str(record["python"]),
+            str(record.get("purpose", "serve")),
         )
     except (KeyError, ValueError):
-        return InstalledEngine(root.name, False, 0.0, None, "")
+        return InstalledEngine(root.name, False, 0.0, None, "", "")
 
 
 def _clear(root: Path) -> None:

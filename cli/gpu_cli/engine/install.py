@@ -130,7 +130,7 @@ def no_disk(folder: Path, reason: str) -> UserError:
     return UserError(
         Exit.LAUNCH_FAILED,
         "no-disk",
-        f"no room for the engine on the disk of {folder}: {reason}",
+        f"no room on the disk of {folder}: {reason}",
         hint="free some (gpu engine ls, gpu engine rm KEY), or set GPU_HOME to a folder on a larger disk",
     )
 

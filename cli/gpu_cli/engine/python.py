@@ -1,4 +1,4 @@
-"""Finds a Python that the engine's packages have wheels for."""
+"""Finds a Python that the packages have wheels for."""
 
 import shutil
 import subprocess
@@ -22,7 +22,7 @@ def find_python(versions: tuple[tuple[int, int], ...]) -> Path:
     raise UserError(
         Exit.NOTHING_FITS,
         "no-python",
-        f"the engine needs Python {_dotted(min(versions))} to {_dotted(max(versions))}, and none is on PATH",
+        f"this installation needs Python {_dotted(min(versions))} to {_dotted(max(versions))}, and none is on PATH",
         hint=f"install one, for example python{_dotted(max(versions))}; gpu itself may stay on its own",
     )
 

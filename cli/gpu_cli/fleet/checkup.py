@@ -80,7 +80,8 @@ def _disk(cache: Path) -> Check:
 
 def _engine(fleet: Fleet) -> Check:
     """Whether one is installed, or could be."""
-    installed = [engine.key for engine in Engines(fleet.paths.cache).installed() if engine.complete]
+    found = Engines(fleet.paths.cache).installed()
+    installed = [engine.key for engine in found if engine.complete and engine.purpose == "serve"]
     if installed:
         return Check("engine", True, f"installed: {', '.join(installed)}")
     try:
