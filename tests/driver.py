@@ -167,7 +167,8 @@ class Gpu:
         for started in self._started:
             started.kill()
             started.communicate()
-        guard, on_record, running = self.guard(), self._on_record(), self.processes()
+        on_record, running = self._on_record(), self.processes()
+        guard = next((process for process in running if "gpu_cli.fleet.guard" in command_of(process)), None)
         tunnels = tunnels_of(guard) if guard else []
         unknown = [
             process for process in running if process not in (guard, *tunnels) and resource_of(process) not in on_record
@@ -235,7 +236,7 @@ def resource_of(process: psutil.Process) -> str:
 def command_of(process: psutil.Process) -> str:
     """Its command line; empty when it has just ended."""
     try:
-        return " ".join(process.cmdline())
+        return " ".join(process.cmdline()).rstrip()
     except psutil.Error:
         return ""
 

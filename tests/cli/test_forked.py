@@ -1,4 +1,4 @@
-"""Most tests run a `gpu` that was forked: it is in nothing different from one that Python starts."""
+"""Most tests run a `gpu` that was forked: it, and its guard, is in nothing different from what Python starts."""
 
 import os
 import subprocess
@@ -35,6 +35,20 @@ def test_a_forked_command_says_and_does_what_a_started_one_does(gpu: Gpu, argume
 def test_a_forked_command_sees_the_environment_that_it_was_given_and_no_other(gpu: Gpu) -> None:
     elsewhere = {"GPU_HOME": str(gpu.cwd / "elsewhere")}
     assert gpu("config", "path", env=elsewhere).stdout != gpu("config", "path").stdout
+
+
+def test_a_guard_that_a_forked_command_starts_looks_like_any_other(gpu: Gpu, tiny: str) -> None:
+    def seen() -> tuple[list[str], dict[str, str]]:
+        guard = gpu.guard()
+        assert guard
+        return [word for word in guard.cmdline() if word], guard.environ()
+
+    assert gpu("up", tiny).exit == 0
+    forked_one = seen()
+    gpu.kill_guard()
+    assert gpu.start("up", tiny, "--name", "another").result().exit == 0
+    assert forked_one == seen()
+    assert gpu("down", "--all").exit == 0
 
 
 def test_a_forked_command_that_takes_too_long_is_killed(gpu: Gpu, tiny: str) -> None:
