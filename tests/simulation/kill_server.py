@@ -240,9 +240,12 @@ def _warm_up() -> None:
 
 
 def main() -> None:
-    sys.path.insert(0, str(Path(__file__).parent))
+    here = Path(__file__).parent
+    sys.path[:0] = [str(here), str(here.parent)]
+    import fork_server
     import kill_plants
 
+    fork_server.leave_quickly()
     _import_all(sys.argv[2:])
     _warm_up()
     gc.freeze()
@@ -255,10 +258,10 @@ def main() -> None:
         os.chdir("/")
         guard = importlib.import_module(f"{GUARD}.run")
         guard.TURN_S = TURN_S
-        guard.main()
+        fork_server.run_to_its_end(guard.main)
     else:
         subprocess.Popen = functools.partial(_popen, of_guards, subprocess.Popen)  # type: ignore[assignment,misc]
-        importlib.import_module("gpu_cli.app").main()
+        fork_server.run_to_its_end(importlib.import_module("gpu_cli.app").main)
 
 
 if __name__ == "__main__":
