@@ -16,6 +16,10 @@ from gpu_cli.weights.fetch import fetch
 
 PATIENCE_S = 300.0
 """For one run of `gpu`, on a machine that has other things to do."""
+IN_ONE_PROCESS_LESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}
+"""On a CPU vLLM computes in a process of its own, to tie its threads to cores. That one imports vLLM once more, which
+is a quarter of what a start takes. The main job, and who looks at processes, `has_all_processes`.
+"""
 _OF_THE_USER = ("AWS_", "GPU_", "HF_", "LAMBDA_", "MODAL_", "OPENAI_", "RUNPOD_", "VAST_", "VLLM_")
 
 
@@ -31,12 +35,23 @@ def home(tmp_path_factory: pytest.TempPathFactory, real_engine_cache: Path, real
         patch.setenv("HOME", str(user))
         patch.setenv("XDG_CACHE_HOME", caches)
         patch.setenv("VLLM_CACHE_ROOT", f"{caches}/vllm")  # what the engine has learnt of the model saves ten seconds
+        for name, value in IN_ONE_PROCESS_LESS.items():
+            patch.setenv(name, value)
         patch.setenv("GPU_HOME", str(folder))
         patch.setenv("NO_COLOR", "1")
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         patch.setenv("CUDA_VISIBLE_DEVICES", "")  # the same engine everywhere
         patch.setattr("driver.PATIENCE_S", PATIENCE_S)
         yield folder
+
+
+@pytest.fixture(scope="module")
+def has_all_processes(home: Path) -> Iterator[None]:
+    """The engine, as users have it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in IN_ONE_PROCESS_LESS:
+            patch.delenv(name)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ def how_it_ended(gpu: Gpu) -> tuple[str, str]:
     return str(last["state"]), str(last["reason"])
 
 
-def test_the_guard_ends_the_engine_of_a_killed_supervisor(gpu: Gpu) -> None:
+def test_the_guard_ends_the_engine_of_a_killed_supervisor(gpu: Gpu, has_all_processes: None) -> None:
     bring_up(gpu)
     port = port_of(newest(gpu)["base_url"])
     gpu.supervisor().kill()

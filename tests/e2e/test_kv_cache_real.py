@@ -121,13 +121,45 @@ STATE_SPACE = {
     "num_key_value_heads": 2,
     "ssm_state_size": 64,
 }
+Mixtures = Sequence[tuple[tuple[ModelFacts, EngineSettings], KvCache, Sequence[int]]]
+
 MODELS = (FULL, WINDOWS_OF_OTHER_HEADS, LATENT, DELTA_NET, STATE_SPACE)
 
 
-def test_an_engine_of_each_kind_gets_the_sizes_that_were_predicted(real_engine: Engine, tmp_path: Path) -> None:
-    asked = [engine_arguments({**COMMON, **model}, tmp_path) for model in MODELS]
-    sizes = ask_vllm(real_engine, "vllm_sizes.py", asked)
-    assert sizes == [predicted({**COMMON, **model}) for model in MODELS]
+@pytest.fixture(scope="module")
+def mixtures() -> Mixtures:
+    """Models of a few kinds of layers, how they are to be served, and the memory that their stages have."""
+    chance = random.Random(32)
+    models = [with_kernels_blocks(random_model(chance), random_settings(chance)) for _ in range(CASES)]
+    caches = [kv_cache(facts, settings) for facts, settings in models]
+    return [(model, cache, random_memory(cache, chance)) for model, cache in zip(models, caches, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def answers(
+    real_engine: Engine, mixtures: Mixtures, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, list[dict[str, object]]]:
+    """What vLLM makes of each. It is asked once: to import it takes longer than most of the rest."""
+    models = tmp_path_factory.mktemp("models")
+    asked = {
+        "sizes": [engine_arguments({**COMMON, **model}, models) for model in MODELS],
+        "kv_cache": [case(*each) for each in mixtures],
+    }
+    ran = subprocess.run(
+        [real_engine.python, HERE / "vllm_asked.py"],
+        input=json.dumps(asked),
+        env={**os.environ, **ENGINE_ENVIRON},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+def test_an_engine_of_each_kind_gets_the_sizes_that_were_predicted(
+    answers: Mapping[str, list[dict[str, object]]],
+) -> None:
+    assert answers["sizes"] == [predicted({**COMMON, **model}) for model in MODELS]
 
 
 def engine_arguments(config: Mapping[str, object], folder: Path) -> dict[str, object]:
@@ -163,29 +195,16 @@ def predicted(config: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def test_any_mixture_of_layers_gets_the_blocks_that_vllm_gives_it(real_engine: Engine) -> None:
-    chance = random.Random(32)
-    models = [with_kernels_blocks(random_model(chance), random_settings(chance)) for _ in range(CASES)]
-    caches = [kv_cache(facts, settings) for facts, settings in models]
-    memory = [random_memory(cache, chance) for cache in caches]
-    asked = [case(*each) for each in zip(models, caches, memory, strict=True)]
-    answers = ask_vllm(real_engine, "vllm_kv_cache.py", asked)
+def test_any_mixture_of_layers_gets_the_blocks_that_vllm_gives_it(
+    answers: Mapping[str, list[dict[str, object]]], mixtures: Mixtures
+) -> None:
     wrong = {
         number: (ours, theirs)
-        for number, (cache, available, theirs) in enumerate(zip(caches, memory, answers, strict=True))
-        if (ours := told(cache, available)) != without_reason(theirs)
+        for number, ((_, cache, memory), theirs) in enumerate(zip(mixtures, answers["kv_cache"], strict=True))
+        if (ours := told(cache, memory)) != without_reason(theirs)
     }
     assert not wrong
-    assert {answer["starts"] for answer in answers} == {True, False}
-
-
-def ask_vllm(engine: Engine, program: str, cases: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
-    environ = {**os.environ, **ENGINE_ENVIRON}
-    ran = subprocess.run(
-        [engine.python, HERE / program], input=json.dumps(cases), env=environ, capture_output=True, text=True
-    )
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout.splitlines()[-1])
+    assert {answer["starts"] for answer in answers["kv_cache"]} == {True, False}
 
 
 def without_reason(answer: Mapping[str, object]) -> dict[str, object]:

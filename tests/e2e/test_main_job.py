@@ -28,7 +28,7 @@ WEBSOCKETS = ("/v1/realtime", "/nowhere")
 
 
 @pytest.fixture(scope="module")
-def up(gpu: Gpu) -> Ran:
+def up(gpu: Gpu, has_all_processes: None) -> Ran:
     return bring_up(gpu)
 
 
@@ -152,7 +152,7 @@ def test_a_second_up_returns_the_running_one(gpu: Gpu, up: Ran) -> None:
 
 def test_down_leaves_no_process_and_no_listener(gpu: Gpu, port: int) -> None:
     ours = gpu.processes()
-    assert len(ours) >= 4  # guard, supervisor, server, engine
+    assert len(ours) >= 5  # guard, supervisor, server, engine, and who computes
     down = gpu("down")
     assert down.exit == 0, down.stderr
     assert_nothing_is_left(gpu, port)

@@ -1,11 +1,8 @@
 """Run by the real engine's Python: what vLLM itself makes of mixtures of layers, without a model.
 
-Reads a list of cases as JSON on standard input and prints as many answers. Layers and settings are those of the
-planner's `facts.py`, as dictionaries.
+Layers and settings are those of the planner's `facts.py`, as dictionaries.
 """
 
-import json
-import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -30,10 +27,6 @@ from vllm.v1.kv_cache_interface import (
     SparseCacheRole,
 )
 from vllm.v1.kv_cache_layout import KVCacheLayout
-
-
-def main() -> None:
-    json.dump([answer(case) for case in json.load(sys.stdin)], sys.stdout)
 
 
 def answer(case: dict) -> dict:
@@ -191,7 +184,3 @@ def state_spec(layer: dict, config: SimpleNamespace, case: dict) -> MambaSpec:
         mamba_cache_mode=case["mamba_cache_mode"],
         num_prefill_checkpoint_blocks=1,
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,10 @@
 """Run by the real engine's Python: the KV cache that it gives each model, as it prints and records it.
 
-Reads a list of engine arguments as JSON on standard input and prints as many answers. An engine is stopped when it has
-its sizes, before it takes any memory for the cache.
+An engine is stopped when it has its sizes, before it takes any memory for the cache.
 """
 
 import json
 import os
-import sys
 
 from vllm.engine.arg_utils import EngineArgs
 from vllm.v1.engine.core import EngineCore
@@ -22,14 +20,10 @@ def stop(*_: object) -> None:
     raise Sized
 
 
-def main() -> None:
-    UniProcExecutor.initialize_from_config = stop
-    answers = [in_a_process_of_its_own(arguments) for arguments in json.load(sys.stdin)]
-    sys.stdout.write(json.dumps(answers) + "\n")
-
-
-def in_a_process_of_its_own(arguments: dict) -> dict:
-    """A process holds one engine; one made by forking has vLLM imported already."""
+def answer(arguments: dict) -> dict:
+    """Of an engine with these arguments, in a process of its own, since one holds one engine; being forked, it has vLLM
+    imported already.
+    """
     read, write = os.pipe()
     if os.fork() == 0:
         os.write(write, json.dumps(sizes(arguments)).encode())
@@ -42,6 +36,7 @@ def in_a_process_of_its_own(arguments: dict) -> dict:
 
 
 def sizes(arguments: dict) -> dict:
+    UniProcExecutor.initialize_from_config = stop
     config = EngineArgs(
         load_format="dummy", skip_tokenizer_init=True, enforce_eager=True, **arguments
     ).create_engine_config()
@@ -56,7 +51,3 @@ def sizes(arguments: dict) -> dict:
             "max_concurrency": cache.kv_cache_max_concurrency,
         }
     raise AssertionError("the engine did not get to its sizes")
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ A container's environment is, later ones winning:
     of the request     what the cloud sets: `ContainerSpec.env`, with the port rewritten as told in `images`
     of this machine    CUDA_VISIBLE_DEVICES (empty: the CPU is used), SPT_NOENV and GPU_EMULATOR_CONTAINER
                        (`process_tree`), and of the caller's only REACH: how the hub and PyPI are reached from here,
-                       and where vLLM keeps what it has learnt of models
+                       where vLLM keeps what it has learnt of models, and in how many processes it runs
 
 Nothing else of the caller's is in it.
 """
@@ -42,7 +42,7 @@ REACH = (
     *("PIP_CERT", "PIP_CONFIG_FILE", "PIP_DEFAULT_TIMEOUT", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_INDEX_URL"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
     *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
-    "VLLM_CACHE_ROOT",
+    *("OMP_NUM_THREADS", "VLLM_CACHE_ROOT", "VLLM_ENABLE_V1_MULTIPROCESSING"),
 )
 IMAGE_ENV = {"LANG": "C.UTF-8", "CUDA_VERSION": "13.0.2"}
 
