@@ -1,6 +1,7 @@
 """Forks for each command that it is sent, and for each guard that such a command starts: `forked` runs it.
 
-What is forked is the program as it is: its `main`, with its arguments, its environment and its files.
+What is forked is the program as it is: its `main`, with its arguments, its environment and its files. A module of the
+tests with a `main` may be asked for as well, by its path.
 """
 
 import atexit
@@ -95,12 +96,18 @@ def _import(names: Iterable[str]) -> None:
 
 
 def _run(request: Mapping[str, Any], ends: Sequence[int], orders: socket.socket) -> None:
+    argv = request["argv"]
     _become(request, *ends)
-    if request["argv"][1:] == ["-m", GUARD]:
+    if argv[1:] == ["-m", GUARD]:
         orders.close()
         os.setsid()
-        _show(request["argv"], request["env"])
+        _show(argv, request["env"])
         run_to_its_end(importlib.import_module(f"{GUARD}.run").main)
+    elif argv[0] == sys.executable:
+        orders.close()
+        _show(argv, request["env"])
+        sys.path[:0] = [str(Path(file).parent) for file in (argv[1], __file__)]
+        importlib.import_module(Path(argv[1]).stem).main()
     else:
         subprocess.Popen = functools.partial(_popen, orders, subprocess.Popen)  # type: ignore[assignment,misc]
         run_to_its_end(importlib.import_module("gpu_cli.app").main)
@@ -133,9 +140,12 @@ def _tell(answer: int, command: int, standard: Sequence[int]) -> NoReturn:
 
 def _warm_up() -> None:
     """What takes long and is the same for all."""
-    typer = importlib.import_module("typer.main")
-    typer.get_command = functools.cache(typer.get_command)
-    typer.get_command(importlib.import_module("gpu_cli.app").app)
+    importlib.import_module("gpu_cli.fleet.node.node").packed_node()
+    for module, name in (("importlib.metadata", "entry_points"), ("typer.main", "get_command")):
+        found = importlib.import_module(module)
+        setattr(found, name, functools.cache(getattr(found, name)))
+    importlib.import_module("gpu_providers.registry").available()
+    sys.modules["typer.main"].get_command(importlib.import_module("gpu_cli.app").app)
 
 
 def _popen(orders: socket.socket, started: Any, argv: Any, *more: Any, **options: Any) -> Any:
@@ -195,6 +205,7 @@ def _leave() -> None:
 
 
 if __name__ == "__main__":
+    sys.modules["fork_server"] = sys.modules["__main__"]  # for modules of the tests
     leave_quickly()
     _import(IMPORTED)
     _warm_up()

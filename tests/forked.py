@@ -37,19 +37,29 @@ class ForkServer:
 
         `stdin` has to fit into a pipe. Raises `subprocess.TimeoutExpired`, having killed it.
         """
-        request = json.dumps({"argv": [*argv], "cwd": str(cwd), "env": dict(env)}).encode()
-        (typed, keyboard), *outputs = [os.pipe() for _ in range(4)]
-        readable = [reading for reading, _ in outputs]
-        theirs = [typed, *(writing for _, writing in outputs)]
+        (typed, keyboard), (stdout, to_stdout), (stderr, to_stderr) = [os.pipe() for _ in range(3)]
+        theirs = (typed, to_stdout, to_stderr)
         os.write(keyboard, stdin.encode())
         os.close(keyboard)
+        readable = (self.start(argv, cwd, env, theirs), stdout, stderr)
+        _close(theirs)
         try:
-            socket.send_fds(self._started(env), [request], theirs)
-            _close(theirs)
-            answer, stdout, stderr = _read(readable, argv, timeout_s)
+            answer, *told = _read(readable, argv, timeout_s)
         finally:
             _close(readable)
-        return stdout, stderr, int(answer.split()[1])
+        return told[0], told[1], int(answer.split()[1])
+
+    def start(self, argv: Sequence[str], cwd: Path, env: Mapping[str, str], standard: Sequence[int]) -> int:
+        """Where its process id and then, once it has ended, its exit status are to be read, parted by a blank.
+
+        What it runs is decided by its arguments (`fork_server`); `standard` are its stdin, stdout and stderr.
+        """
+        request = json.dumps({"argv": [*argv], "cwd": str(cwd), "env": dict(env)}).encode()
+        answer, theirs = os.pipe()
+        stdin, *outputs = standard
+        socket.send_fds(self._started(env), [request], [stdin, theirs, *outputs])
+        os.close(theirs)
+        return answer
 
     def _started(self, env: Mapping[str, str]) -> socket.socket:
         with self._starting:

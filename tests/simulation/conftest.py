@@ -25,8 +25,6 @@ CLOUDS: Mapping[str, Callable[[str], Cloud]] = {
     "modal": lambda engine: ModalEmulator(engine=engine),
 }
 OPTIONS: Mapping[str, Sequence[str]] = {"lambda": ("--no-wait", "--ttl", "1h")}
-LIBRARIES = {"modal": ("modal",), "lambda": ("paramiko",)}
-"""What commands import only for one cloud."""
 ENVIRON = {"MODAL_MAX_THROTTLE_WAIT": "10"}
 """Commands set it, and find a guard wanting that was forked from what had none."""
 POLL_S = "0.05"
@@ -43,9 +41,8 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
             cloud = opened.enter_context(CLOUDS[provider](engine))
             cloud.conformance = Conformance()  # others look at that
             environ = {**os.environ, **ENVIRON, f"GPU_{provider.upper()}_POLL_S": POLL_S, PLANT: plant}
-            folder, libraries = tmp_path / f"{provider}-{plant}", LIBRARIES.get(provider, ())
             up = (*OPTIONS.get(provider, ()), *options)
-            world = Account(cloud, provider, folder, environ, up=up, libraries=libraries)
+            world = Account(cloud, provider, tmp_path / f"{provider}-{plant}", environ, up=up)
             return opened.enter_context(world)
 
         yield open_at

@@ -32,9 +32,8 @@ class Account:
         environ: Mapping[str, str],
         *,
         up: Sequence[str] = (),
-        libraries: Sequence[str] = (),
     ) -> None:
-        """`up` are options of every `gpu up`; `libraries` what its commands import besides what all do."""
+        """`up` are options of every `gpu up`."""
         self.cloud = cloud
         self.provider = provider
         self.folder = folder
@@ -45,7 +44,7 @@ class Account:
         self._up = up
         folder.mkdir(exist_ok=True)
         (folder / "recipe.yaml").write_text(yaml.safe_dump(dict(RECIPE)))
-        self.server = KillServer({**environ, **cloud.env, "GPU_HOME": str(self.home)}, folder, libraries)
+        self.server = KillServer({**environ, **cloud.env, "GPU_HOME": str(self.home)}, folder)
         self._open = ExitStack()
 
     def __enter__(self) -> "Account":

@@ -2,16 +2,12 @@
 
 Hundreds of them are killed, and importing would be most of what they cost. What is forked is the program as it is: its
 `main`, with its arguments, its environment and its files; guards are started by whoever would start them.
-
-Run as a program with a socket as its argument, this forks for each order that comes through it.
 """
 
 import functools
-import gc
 import importlib
 import json
 import os
-import pkgutil
 import selectors
 import signal
 import socket
@@ -24,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from driver import FORKED
+
 GUARD = "gpu_cli.fleet.guard"
-PACKAGES = ("gpu_cli", "gpu_providers")
-LIBRARIES = ("httpcore", "httpx", "psutil", "sqlite3", "ssl", "yaml")
 TURN_S = 0.2
 """Guards here look ten times as often as they do, so that nobody has to wait for one."""
 PLANT = "GPU_TEST_PLANT"
@@ -76,28 +72,22 @@ class Forked:
 class KillServer:
     """Starts commands, all in one environment and folder; a context manager, which leaves none of them."""
 
-    def __init__(self, environ: Mapping[str, str], cwd: Path, libraries: Sequence[str] = ()) -> None:
+    def __init__(self, environ: Mapping[str, str], cwd: Path) -> None:
         self._environ = environ
         self._cwd = cwd
-        self._libraries = libraries
 
     def __enter__(self) -> "KillServer":
         (self._cwd / RUNNING).mkdir(exist_ok=True)
         self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", __file__, str(theirs.fileno()), *self._libraries],
-                env=self._environ,
-                cwd=self._cwd,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
+        with theirs, Path(os.devnull).open("w") as nothing:
+            standard = (theirs.fileno(), nothing.fileno(), 2)
+            self._ended = FORKED.start([sys.executable, __file__], self._cwd, self._environ, standard)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.kill_all()
         self._orders.close()
-        self._process.wait(PATIENCE_S)
+        _all_of(self._ended)
 
     def start(self, *arguments: str, env: Mapping[str, str] = {}) -> Forked:
         """`gpu` with these arguments; `env` is what its environment has besides."""
@@ -218,39 +208,16 @@ def _popen(orders: socket.socket, started: Any, argv: Any, *more: Any, **options
     return Forked(order(orders, [GUARD], options["env"], [os.dup(output), os.dup(output)]))
 
 
-def _import_all(libraries: Sequence[str]) -> None:
-    for name in PACKAGES:
-        package = importlib.import_module(name)
-        for module in pkgutil.walk_packages(package.__path__, f"{name}."):
-            if not module.name.endswith("__main__"):
-                with suppress(ImportError):  # whoever needs it says so
-                    importlib.import_module(module.name)
-    for name in (*LIBRARIES, *libraries):
-        importlib.import_module(name)
-
-
-def _warm_up() -> None:
-    """What takes long and is the same for all."""
-    importlib.import_module("gpu_cli.fleet.node.node").packed_node()
-    for module, name in (("importlib.metadata", "entry_points"), ("typer.main", "get_command")):
-        found = importlib.import_module(module)
-        setattr(found, name, functools.cache(getattr(found, name)))
-    importlib.import_module("gpu_providers.registry").available()
-    sys.modules["typer.main"].get_command(importlib.import_module("gpu_cli.app").app)
-
-
 def main() -> None:
-    here = Path(__file__).parent
-    sys.path[:0] = [str(here), str(here.parent)]
+    """What `KillServer` runs, from a process that has imported everything: with orders as its stdin."""
     import fork_server
     import kill_plants
 
-    fork_server.leave_quickly()
-    _import_all(sys.argv[2:])
-    _warm_up()
-    gc.freeze()
+    orders = socket.socket(fileno=os.dup(0))
+    with Path(os.devnull).open() as nothing:
+        os.dup2(nothing.fileno(), 0)
     of_guards, guards = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    argv, env = serve(socket.socket(fileno=int(sys.argv[1])), guards)
+    argv, env = serve(orders, guards)
     os.environ.update(env)
     kill_plants.plant(os.environ.get(PLANT, ""))
     sys.argv = [*argv]
@@ -262,7 +229,3 @@ def main() -> None:
     else:
         subprocess.Popen = functools.partial(_popen, of_guards, subprocess.Popen)  # type: ignore[assignment,misc]
         fork_server.run_to_its_end(importlib.import_module("gpu_cli.app").main)
-
-
-if __name__ == "__main__":
-    main()
