@@ -14,6 +14,7 @@ import platformdirs
 import pytest
 from aftermath import aftermath
 from driver import Gpu
+from hypothesis import settings
 
 from gpu_cli.bench.generator import Generator as LoadGenerator
 from gpu_cli.bench.generator import ready_generator
@@ -21,6 +22,8 @@ from gpu_cli.engine.build import build_for
 from gpu_cli.engine.environment import Engine, Engines
 from gpu_cli.ui.progress import Silent
 
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
 sys.dont_write_bytecode = False  # pytest's own version of each file of tests: two thirds of the time to collect them
 
 _OF_THE_USER = re.compile(

@@ -40,7 +40,8 @@ def goodbye(*_):
     print("goodbye", flush=True)
     sys.exit()
 signal.signal(signal.SIGTERM, goodbye)
-print("ready", flush=True)
+sys.stdout.write("ready\\n")  # at once: `print` may have to write the end of the line apart
+sys.stdout.flush()
 time.sleep(600)
 """
 
