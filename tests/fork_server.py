@@ -22,7 +22,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 IMPORTED = (
+    "cryptography.x509",
+    "encodings.idna",
     "gpu_cli.app",
+    "gpu_cli.commands.documents",
+    "gpu_cli.commands.plan_report",
+    "gpu_cli.commands.stories",
+    "gpu_cli.commands.tried_report",
+    "gpu_cli.fleet.certificates",
     "gpu_cli.fleet.checkup",
     "gpu_cli.fleet.end.collect",
     "gpu_cli.fleet.market.fitting",
@@ -30,6 +37,8 @@ IMPORTED = (
     "gpu_cli.fleet.end.teardown",
     "gpu_cli.fleet.guard.run",
     "gpu_cli.fleet.launch.up",
+    "gpu_cli.recipe.problems",
+    "gpu_cli.ui.stages",
     "gpu_providers.lambda_cloud.provider",
     "gpu_providers.local.provider",
     "gpu_providers.modal_cloud.provider",
