@@ -2,13 +2,14 @@
 
 import os
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from kill_account import BYSTANDER, VICTIM, Account, Count, Open, settled
 from kill_points import Point, When, points_of
-from kill_server import PATIENCE_S
+from kill_server import PATIENCE_S, TURN_S
 
 CLOUDS = ("runpod", "vast", "lambda", "modal")
 TRIES = 5
@@ -48,11 +49,15 @@ def some(strikes: Strikes, *reads: When, most: int = 1) -> Strikes:
 
 
 def kill(world: Account, command: str, point: Point, *, guard_too: bool, home: Path | None = None) -> str:
-    """What was done, and what it left. Who polls may get its answer sooner, and not come to the point: then again."""
+    """What was done, and what it left. Who polls may get its answer sooner, and not come to the point: then again.
+
+    Each time at another moment between two looks of its guard, which may be the faster one to end something.
+    """
     arguments = world.up() if command == "up" else ("down", VICTIM)
-    for _ in range(TRIES):
+    for tried in range(TRIES):
         if command == "down":
             world.bring_up(VICTIM, home=home)
+        time.sleep(tried * TURN_S / TRIES)
         ended = world.kill_at(point, lambda: world.start(*arguments, home=home), guard_too=guard_too)
         if world.trap.struck:
             return f"{world.provider}: {command}, killed {point}, has left {world.left()}"
