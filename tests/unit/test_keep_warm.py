@@ -35,7 +35,7 @@ class Worker:
         self.clock, self.window_s = clock, window_s
         self.late_s = 0.0
         self.loads_s = 0.0
-        """How long it takes to answer."""
+        """How long it takes to answer: until then its user waits for it."""
         self.ends_at = self.wanted_at = self.answers_at = 0.0
         self.done = 0.0
         self.touches: list[float] = []
@@ -49,7 +49,7 @@ class Worker:
         if not self.runs:
             self.done, self.answers_at = 0.0, self.clock.now() + self.loads_s
         self.done += 10
-        self.wanted_at = self.clock.now()
+        self.wanted_at = max(self.clock.now(), self.answers_at)
         self._keep()
 
     def work(self) -> Work:
@@ -97,6 +97,8 @@ times = st.lists(st.integers(0, 6 * 3600).map(float), max_size=5)
 @settings(max_examples=40, deadline=None)
 @given(windows, st.floats(1.0, 4.0), times, times, st.floats(0, 900))
 @example(HOUR_S, 1.5, [2000.0], [], 0.0)
+@example(300.0, 3.875, [], [], 241.0)
+@example(300.0, 3.875, [], [], 600.0)
 def test_it_is_never_kept_for_longer_than_its_user_wants_and_never_woken(
     window_s: float, windows_long: float, uses: list[float], restarts: list[float], loads_s: float
 ) -> None:
