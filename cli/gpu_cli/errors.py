@@ -29,3 +29,11 @@ class UserError(Exception):
         self.hint = hint
         self.still_billing = tuple(still_billing)
         self.document = document or {}
+
+
+def as_one(errors: Sequence[UserError]) -> UserError:
+    """Of several things that went wrong, the first: with what is to be said of all, and all that may still bill."""
+    first = errors[0]
+    message = "; ".join(dict.fromkeys(error.message for error in errors))
+    billing = dict.fromkeys(name for error in errors for name in error.still_billing)
+    return UserError(first.exit_status, first.code, message, hint=first.hint, still_billing=tuple(billing))

@@ -28,6 +28,11 @@ class Lock:
             raise RuntimeError(f"{self.path} is not held")
         return self._descriptor
 
+    @property
+    def is_acquired(self) -> bool:
+        """Whether this one holds it."""
+        return self._descriptor is not None
+
     def try_acquire(self) -> bool:
         """Take it if no one has it. Never waits. Raises UserError when its file cannot be made."""
         with kept_in(self.path):

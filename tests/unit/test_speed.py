@@ -24,7 +24,7 @@ from gpu_cli.planner.performance.efficiency import efficiency
 from gpu_cli.planner.performance.model_cost import Arithmetic, ModelCost, model_cost
 from gpu_cli.planner.performance.roofline import kv_element_bytes, roofline
 from gpu_cli.planner.sizing import Memory, Sizing, Verdict, Workload
-from gpu_cli.planner.speed import Speed, speed
+from gpu_cli.planner.speed import Speed, speed, usd_per_million_tokens
 from gpu_providers.gpus import GPUS
 
 NONE = Quantization("none", None)
@@ -225,10 +225,8 @@ def test_newer_releases_spend_less_time_beside_the_gpu() -> None:
 
 
 def test_a_token_costs_what_the_hour_costs_shared_by_all_its_tokens() -> None:
-    found = on("H100", llama(), sized(64))
-    price = found.usd_per_million_output_tokens(2.5)
-    assert price == pytest.approx(2.5 / (found.decode_tokens_per_s_total * 3600 / 1e6))
-    assert found.usd_per_million_output_tokens(5.0) == pytest.approx(2 * price)
+    assert usd_per_million_tokens(3.6, 1000) == pytest.approx(1.0)
+    assert usd_per_million_tokens(7.2, 500) == pytest.approx(4.0)
 
 
 def test_every_card_has_a_speed_and_an_expected_error() -> None:

@@ -1,1 +1,1 @@
-"""Whether an endpoint behaves like the API that OpenAI clients expect."""
+"""Whether an endpoint behaves as its clients expect, and as its recipe promises."""

@@ -69,6 +69,9 @@ Direct = Annotated[
         "(Vast.ai, Lambda): plain HTTP over the internet.",
     ),
 ]
+Checked = Annotated[
+    bool, typer.Option("--check", help="Before it is handed over, check that it does what its recipe promises.")
+]
 Yes = Annotated[
     bool, typer.Option("--yes", "-y", help="Also where nothing but this machine would end it, without a --ttl.")
 ]

@@ -12,6 +12,7 @@ from gpu_cli.commands.options import (
     BootDeadline,
     Budget,
     BudgetGroup,
+    Checked,
     Direct,
     Idle,
     MaxPrice,
@@ -35,6 +36,7 @@ from gpu_cli.planner.offers.objectives import Optimize
 from gpu_cli.ui.output import Result, print_message, show
 
 if TYPE_CHECKING:  # imported where used, so that `gpu --help` stays fast
+    from gpu_cli.check.finding import Finding
     from gpu_cli.fleet.deployment import Deployment
     from gpu_cli.fleet.fleet import Fleet
     from gpu_cli.fleet.launch.launch import Wanted
@@ -66,6 +68,7 @@ def up(
     budget_group: BudgetGroup = None,
     direct: Direct = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    check: Checked = False,
     yes: Yes = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Come back only when it is healthy.")] = True,
     show_key: Annotated[bool, typer.Option("--show-key", help="Put the API key into the JSON document.")] = False,
@@ -75,8 +78,9 @@ def up(
     from gpu_cli.commands.here import in_budget_group, open_here, the_wanted
 
     if race > 1 and not wait:
-        message = "--race sees who is healthy first: it does not go with --no-wait"
-        raise UserError(Exit.BAD_INPUT, "usage", message, hint="leave one of them out")
+        raise _needs_to_wait("--race sees who is healthy first")
+    if check and not wait:
+        raise _needs_to_wait("--check asks what is healthy")
     flags = flags_by_setting(provider, idle, ttl, budget, max_price, start_deadline, boot_deadline)
     wanted, only = the_wanted(
         recipe,
@@ -86,6 +90,7 @@ def up(
         spot=spot,
         direct=direct,
         wait=wait,
+        tied=check,
         yes=yes,
         optimize=optimize,
         use=use,
@@ -98,13 +103,19 @@ def up(
         if dry_run:
             result = _dry_run(fleet, wanted, only, budget_group)
         else:
-            result = _up(fleet, in_budget_group(fleet, wanted, budget_group), only, show_key=show_key)
+            result = _up(fleet, in_budget_group(fleet, wanted, budget_group), only, check=check, show_key=show_key)
     show(result, as_json=as_json)
 
 
-def _up(fleet: "Fleet", wanted: "Wanted", provider: str | None, *, show_key: bool) -> Result:
+def _needs_to_wait(why: str) -> UserError:
+    message = f"{why}: it does not go with --no-wait"
+    return UserError(Exit.BAD_INPUT, "usage", message, hint="leave one of them out")
+
+
+def _up(fleet: "Fleet", wanted: "Wanted", provider: str | None, *, check: bool, show_key: bool) -> Result:
     from gpu_cli.commands.documents import deployment_with_stops
     from gpu_cli.commands.tried_report import told_in_the_end
+    from gpu_cli.commands.up_check import check_document, check_start, checks_told_in_the_end
     from gpu_cli.fleet.interrupt import interruptible
     from gpu_cli.fleet.launch.attempts import tried_document
     from gpu_cli.fleet.launch.confirm import check_ended_by_something
@@ -115,17 +126,23 @@ def _up(fleet: "Fleet", wanted: "Wanted", provider: str | None, *, show_key: boo
     for text in wanted.defaults:
         print_message(f"by default: {text}")
     tried: list[Attempt] = []
+    findings: list[Finding] = []
     with (
         told_in_the_end(tried),
+        checks_told_in_the_end(findings),
         interruptible(),
         released(fleet.launch_lock(wanted.name)) as lock,
         progress_on_stderr() as progress,
     ):
         deployment = bring_up(fleet, wanted, lock, provider=provider, progress=progress, tried=tried)
+        if check:
+            ours = deployment.tied and lock.is_acquired
+            deployment = check_start(fleet, wanted, deployment, ours=ours, progress=progress, findings=findings)
     check_ended_by_something(fleet, deployment)
     document = {
         **deployment_with_stops(fleet, deployment),
         "tried": tried_document(tried),
+        **check_document(findings),
         **_key(fleet, deployment, show_key=show_key),
     }
     return Result(document, stdout=deployment.base_url, messages=_story(fleet, deployment))

@@ -1,0 +1,183 @@
+"""The endpoint that is checked, as its clients reach it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypedDict
+from urllib.parse import urlsplit
+
+import httpx
+import openai
+from openai.types import Model
+
+from gpu_cli.check.finding import Broken
+from gpu_cli.check.promises import Promises
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
+from gpu_providers.base import Secret
+
+REQUEST_TIMEOUT_S = 120.0
+"""For one short answer: a small machine takes its time."""
+SHORT_TIMEOUT_S = 15.0
+"""For what takes no computing."""
+ANSWER_TOKENS = 256
+REASONED_TOKENS = 4096
+"""For an answer that comes after thoughts."""
+USUAL_TRIES = 3
+
+
+class _Ways(TypedDict):
+    follow_redirects: bool
+    verify: bool
+    trust_env: bool
+
+
+@dataclass(frozen=True)
+class Target:
+    """One model of one endpoint."""
+
+    base_url: str
+    key: Secret
+    model: str
+    promises: Promises
+    client: openai.OpenAI
+    """With the key, and without retries: what fails once has failed."""
+    listed: Model | None = None
+    """What the endpoint's own list says of the model."""
+    repeat: int = USUAL_TRIES
+    """How often a model is asked for what it may do one time and not another."""
+
+    @property
+    def root_url(self) -> str:
+        """Of the server, without `/v1`."""
+        return self.base_url.removesuffix("/v1")
+
+    @property
+    def served_context_tokens(self) -> int | None:
+        """What the server says of the context. vLLM does; it is not in OpenAI's own API."""
+        told = getattr(self.listed, "max_model_len", None)
+        return told if isinstance(told, int) and told > 0 else None
+
+    @property
+    def context_tokens(self) -> int | None:
+        """What is promised; None when neither recipe nor server says it."""
+        return self.promises.context_tokens or self.served_context_tokens
+
+    @property
+    def answer_tokens(self) -> int:
+        """Room enough for an answer of a sentence or two."""
+        wanted = REASONED_TOKENS if self.promises.reasoning else ANSWER_TOKENS
+        return min(wanted, (self.context_tokens or 2 * wanted) // 2)
+
+    @property
+    def at_length(self) -> Mapping[str, Any]:
+        """Makes vLLM go on for as long as it may, whatever the model would like; others refuse what is not theirs."""
+        return {"ignore_eos": True} if self.listed and self.listed.owned_by == "vllm" else {}
+
+    @property
+    def key_header(self) -> Mapping[str, str]:
+        """How the key is sent."""
+        return {"Authorization": f"Bearer {self.key.reveal()}"}
+
+    def request(self, question: str, **options: Any) -> dict[str, Any]:
+        """What asks for the likeliest answer, so that it is the same each time."""
+        asked = {"model": self.model, "messages": [{"role": "user", "content": question}], "temperature": 0}
+        return {**asked, "max_tokens": self.answer_tokens, **options}
+
+    def choice(self, question: str, **options: Any) -> Any:
+        """The one answer, as the `openai` client gives it. Raises Broken when there is not one."""
+        return only_choice(self.client.chat.completions.create(**self.request(question, **options)))
+
+    def patient(self, timeout_s: float) -> openai.OpenAI:
+        """The client, with more patience or with less."""
+        return self.client.with_options(timeout=timeout_s)
+
+
+def only_choice(answer: Any) -> Any:
+    """Raises Broken for anything but one answer."""
+    choices = getattr(answer, "choices", None) or []
+    if len(choices) != 1:
+        raise Broken(f"it answers with {len(choices)} choices instead of one")
+    return choices[0]
+
+
+def text_of(said: Any) -> str:
+    """Of a message, or a piece of one: thoughts and answer. What holds the thoughts has two names."""
+    parts = (getattr(said, name, None) for name in ("reasoning", "reasoning_content", "content"))
+    return "".join(part for part in dict.fromkeys(parts) if isinstance(part, str))
+
+
+def refusal(status: int, body: str) -> str:
+    """An error answer in words: its message, where it has one."""
+    try:
+        said = json.loads(body)
+        message = said.get("error", said)["message"]
+    except (AttributeError, LookupError, TypeError, ValueError):
+        message = body
+    return f"it answers {status}: {message}"
+
+
+def http_client(base_url: str, *, timeout_s: float) -> httpx.Client:
+    """For what no OpenAI client asks or shows; without the key."""
+    return httpx.Client(timeout=timeout_s, **_ways(base_url))
+
+
+def _ways(base_url: str) -> _Ways:
+    """Redirects are followed: an edge may send whoever waits elsewhere for the answer. No proxy sees what is plain."""
+    encrypted = is_encrypted(base_url)
+    return {"follow_redirects": True, "trust_env": encrypted, "verify": encrypted}  # certificates take long to load
+
+
+def is_encrypted(base_url: str) -> bool:
+    """Whether it is reached over TLS."""
+    return urlsplit(base_url).scheme == "https"
+
+
+@contextmanager
+def reached(base_url: str, key: Secret, model: str | None, promises: Promises, *, repeat: int) -> Iterator[Target]:
+    """The endpoint, once it has answered with the list of its models; without `model` the only one there.
+
+    Raises UserError NEVER_HEALTHY when it does not answer, CREDENTIALS when it refuses the key, BAD_INPUT when it has
+    to be told which model.
+    """
+    http = openai.DefaultHttpxClient(timeout=REQUEST_TIMEOUT_S, **_ways(base_url))
+    with openai.OpenAI(base_url=base_url, api_key=key.reveal(), max_retries=0, http_client=http) as client:
+        listed = _listed(client)
+        chosen = model or _only(listed)
+        known = next((one for one in listed if one.id == chosen), None)
+        yield Target(base_url, key, chosen, promises, client, known, repeat)
+
+
+def still_answers(target: Target) -> bool:
+    """Whether there is anybody left."""
+    try:
+        target.patient(SHORT_TIMEOUT_S).models.list()
+    except openai.APIConnectionError:
+        return False
+    except openai.OpenAIError:
+        return True
+    return True
+
+
+def _listed(client: openai.OpenAI) -> list[Model]:
+    """Empty for a server without a list."""
+    try:
+        return list(client.models.list())
+    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+        raise UserError(
+            Exit.CREDENTIALS, "key-refused", "the endpoint refuses the key", hint="is it the key of this endpoint?"
+        ) from error
+    except openai.APIConnectionError as error:
+        message = f"the endpoint does not answer: {type(error.__cause__ or error).__name__}"
+        raise UserError(Exit.NEVER_HEALTHY, "no-answer", message, hint="is the URL right, and is it up?") from error
+    except (openai.OpenAIError, AttributeError, TypeError, ValueError):  # whatever this is, it is no list
+        return []
+
+
+def _only(listed: list[Model]) -> str:
+    if len(listed) == 1:
+        return listed[0].id
+    names = ", ".join(model.id for model in listed[:10])
+    message = f"the endpoint serves {len(listed)} models: {names}" if listed else "the endpoint lists no model"
+    raise UserError(Exit.BAD_INPUT, "which-model", message, hint="name the one that you mean: --model")
