@@ -11,6 +11,8 @@ import pytest
 from driver import Gpu, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
+from gpu_cli.commands.guard_metrics import with_metrics_at
+from gpu_cli.errors import UserError
 from gpu_cli.paths import shipped
 
 NAME = re.compile(r"\bgpu_(?:guard|deployment)_\w+")
@@ -105,9 +107,6 @@ def test_a_port_that_is_taken_is_refused_and_nothing_is_kept(gpu: Gpu) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--metrics", "0"),
-        ("--metrics", "65536"),
-        ("--metrics", "on"),
         ("--metrics", "9400", "--dashboard"),
         ("--metrics", "9400", "status"),
         ("--json",),
@@ -118,3 +117,10 @@ def test_what_makes_no_sense_is_refused_with_what_does(gpu: Gpu, arguments: tupl
     refused = gpu("guard", *arguments)
     assert refused.exit == 2
     assert "hint: " in refused.stderr
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "-1", "on", "", "94 00", "\N{ARABIC-INDIC DIGIT THREE}"])
+def test_what_is_no_port_is_told_so(text: str) -> None:
+    with pytest.raises(UserError, match="is no port") as caught:
+        with_metrics_at(text)
+    assert caught.value.hint

@@ -14,12 +14,17 @@ HEAVY = {
     "gpu_cli.recipe.schema",
     "httpx",
     "huggingface_hub",
+    "matplotlib",
     "modal",
+    "openai",
     "paramiko",
+    "plotext",
+    "prometheus_client",
     "psutil",
     "pydantic",
     "rich",
     "ssl",
+    "textual",
     "yaml",
 }
 

@@ -19,6 +19,10 @@ MAY_PRINT = {
 }
 """Files outside `ui` that may write to the standard streams, each with its reason."""
 
+ABOVE = {"gpu_cli.commands", "gpu_cli.app", "typer"}
+"""What only commands may know of."""
+OBSERVERS = ("gpu_cli.bench", "gpu_cli.check", "gpu_cli.compare", "gpu_cli.top")
+"""What measures, tests, weighs up and shows deployments."""
 
 PRINTERS = {"print", "typer.echo", "typer.secho", "click.echo", "click.secho", "rich.print"}
 STREAMS = {"sys.stdout", "sys.stderr"}
@@ -94,8 +98,19 @@ def test_the_planner_knows_nothing_above_it() -> None:
     )
 
 
-def test_the_fleet_knows_nothing_of_commands() -> None:
-    assert offences("gpu_cli.fleet", {"gpu_cli.commands", "gpu_cli.app", "typer"}) == []
+def test_the_fleet_knows_nothing_of_commands_nor_of_what_looks_at_it() -> None:
+    assert offences("gpu_cli.fleet", {*ABOVE, *OBSERVERS, "gpu_cli.plots"}) == []
+
+
+@pytest.mark.parametrize("observer", OBSERVERS)
+def test_what_looks_at_the_fleet_knows_nothing_of_commands(observer: str) -> None:
+    assert offences(observer, ABOVE) == []
+
+
+def test_plots_are_drawn_of_values_alone() -> None:
+    drawn_of = {"gpu_cli.bench.result", "gpu_cli.errors", "gpu_cli.plots", "gpu_cli.units", "gpu_cli.write_file"}
+    ours = {name for path in modules("gpu_cli.plots") for name in imported(path) if within(name, {"gpu_cli"})}
+    assert [name for name in sorted(ours) if not within(name, drawn_of)] == []
 
 
 def test_only_the_ui_writes_to_the_standard_streams() -> None:

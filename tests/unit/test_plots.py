@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from gpu_cli.bench.result import BenchRun, Level, Load, Spread, Subject
 from gpu_cli.errors import UserError
@@ -15,6 +16,7 @@ from gpu_cli.plots.bench_figure import write_bench_figure
 from gpu_cli.plots.charts import BenchChart, CostChart, Crossing, Curve
 from gpu_cli.plots.compare_figure import write_cost_figure
 from gpu_cli.plots.marks import marks_of
+from gpu_cli.plots.style import house_style, write_figure
 from gpu_cli.plots.terminal import bench_in_terminal, cost_in_terminal
 from gpu_cli.plots.words import count, dollars, seconds
 
@@ -82,16 +84,14 @@ def test_a_benchmark_becomes_a_png_and_an_svg_that_say_what_was_measured(tmp_pat
     assert HOLLOW not in svg.read_text()
 
 
-def test_the_same_figure_is_the_same_file_at_any_time(tmp_path: Path) -> None:
-    first, second = (write_cost_figure(COSTS, tmp_path / folder, "costs") for folder in ("a", "b"))
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-
-
-def test_incomplete_levels_are_hollow_and_said_to_be_and_no_knee_is_invented(tmp_path: Path) -> None:
+def test_two_benchmarks_share_their_axes_incomplete_levels_are_hollow_and_no_knee_is_invented(tmp_path: Path) -> None:
     broken = [*LEVELS[:2], replace(LEVELS[2], partial="stalled"), SILENT]
-    _, svg = write_bench_figure([BenchChart(run(broken), None)], tmp_path)
+    other = BenchChart(run([level(2), level(32)], "llama-awq"), None)
+    _, svg = write_bench_figure([BenchChart(run(broken), None), other], tmp_path)
+    assert svg.name == "bench-llama-8b-llama-awq.svg"
     said = words_in(svg)
-    assert "hollow: incomplete levels" in said
+    for expected in ("hollow: incomplete levels", "llama-8b: median", "llama-awq: p99"):
+        assert expected in said
     assert "knee" not in said
     of_stalled, of_silent = 5, 1  # throughput, and two latencies with two lines each where something was answered
     assert svg.read_text().count(HOLLOW) == of_stalled + of_silent
@@ -105,15 +105,6 @@ def test_answers_in_one_piece_have_no_first_token_and_arrivals_an_axis_of_their_
     assert "first token" not in said
     assert "requests per second" in said
     assert "0.5" in said
-
-
-def test_two_benchmarks_share_their_axes(tmp_path: Path) -> None:
-    other = BenchChart(run([level(2), level(32)], "llama-awq"), None)
-    _, svg = write_bench_figure([CHART, other], tmp_path)
-    assert svg.name == "bench-llama-8b-llama-awq.svg"
-    said = words_in(svg)
-    assert "llama-8b: median" in said
-    assert "llama-awq: p99" in said
 
 
 def test_costs_become_files_with_the_crossings_marked_and_named(tmp_path: Path) -> None:
@@ -131,10 +122,22 @@ def test_costs_become_files_with_the_crossings_marked_and_named(tmp_path: Path) 
         assert expected in re.sub(" +", " ", said)
 
 
+def write_small_figure(folder: Path) -> tuple[Path, ...]:
+    with house_style():
+        figure = Figure(figsize=(2, 1))
+        figure.subplots().plot([1, 2])
+        return write_figure(figure, folder, "small")
+
+
+def test_the_same_figure_is_the_same_file_at_any_time(tmp_path: Path) -> None:
+    first, second = (write_small_figure(tmp_path / folder) for folder in ("a", "b"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
 def test_a_folder_that_cannot_be_written_is_an_error_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot write") as caught:
-        write_cost_figure(COSTS, tmp_path / "file", "compare")
+        write_small_figure(tmp_path / "file")
     assert caught.value.hint
 
 

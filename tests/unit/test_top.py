@@ -1,8 +1,10 @@
 """What `gpu top` says of all that lives: its columns, its details, and what it says without a terminal."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from driver import Gpu
@@ -10,7 +12,10 @@ from fleets import NOW, Cloud, deployment, make_fleet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpu_cli.commands.top import top
 from gpu_cli.commands.top_report import top_result
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.end.stops import Stop, stops_of
 from gpu_cli.fleet.gauges.readings import Gauges
@@ -18,6 +23,7 @@ from gpu_cli.top.columns import COLUMNS, GAP, NOTHING_ENDS_IT, brief, cells, col
 from gpu_cli.top.desk import FleetDesk
 from gpu_cli.top.details import details, sparkline
 from gpu_cli.top.sight import Seen, Sight
+from gpu_cli.ui.output import has_screen
 from gpu_providers.base import Kind
 
 BUSY = Gauges(deployment(), NOW, 3, 1, 1800.0, 640.4, 0.31, 0.5, 2, 70.2, 80.0)
@@ -112,11 +118,12 @@ def test_eighty_columns_show_the_work_and_a_hundred_and_forty_everything() -> No
     assert list(columns_for(sight, 140)) == list(COLUMNS)
 
 
-def test_a_long_name_is_cut_before_what_ends_it() -> None:
+def test_a_long_name_is_cut_and_takes_the_place_of_no_figure() -> None:
     sight = Sight(NOW, (seen(replace(BUSY, deployment=deployment("x" * 63))),))
-    shown = columns_for(sight, 60)
-    assert [column.title for column in shown] == ["NAME", "STATE", "ENDS"]
-    assert sum(width + GAP for width in shown.values()) == 60
+    shown = columns_for(sight, 80)
+    assert {"OUT/S", "ENDS"} <= {column.title for column in shown}
+    assert sum(shown.values()) + GAP * len(shown) <= 80
+    assert columns_for(sight, 300)[COLUMNS[0]] == 63
 
 
 def test_details_say_what_the_table_has_no_room_for() -> None:
@@ -180,11 +187,16 @@ def test_without_a_terminal_one_document_says_it_all() -> None:
 
 
 def test_the_program_says_that_nothing_is_running(gpu: Gpu) -> None:
-    ran = gpu("top")
-    assert (ran.exit, ran.stdout) == (0, "")
+    ran = gpu("top", "--json")
+    assert (ran.exit, ran.json["deployments"]) == (0, [])
     assert "nothing is running" in ran.stderr
-    assert gpu("top", "--json").json["deployments"] == []
-    assert gpu("top", "--every", "soon").exit == 2
+
+
+@pytest.mark.parametrize("every", ["soon", "1ms", "0.4"])
+def test_engines_are_not_asked_all_the_time(every: str) -> None:
+    with pytest.raises(UserError, match="--every: ") as caught:
+        top(every)
+    assert caught.value.exit_status is Exit.BAD_INPUT
 
 
 def test_the_desk_sees_the_fleet_and_takes_down_what_is_to_go(tmp_path: Path) -> None:
@@ -208,3 +220,22 @@ def test_the_desk_sees_the_fleet_and_takes_down_what_is_to_go(tmp_path: Path) ->
     assert desk.look().seen == ()
     desk.close()
     fleet.store.close()
+
+
+def test_a_record_that_becomes_unreadable_is_a_look_that_failed(tmp_path: Path) -> None:
+    fleet = make_fleet(tmp_path)
+    fleet.store.close()
+    fleet.store.path.write_bytes(b"rubbish" * 1000)
+    with pytest.raises(UserError, match="the record of deployments is unreadable") as caught:
+        FleetDesk(fleet).look()
+    assert "gpu ls" in caught.value.hint
+
+
+@pytest.mark.parametrize(("term", "draws"), [("xterm-256color", True), ("linux", True), ("dumb", False), ("", False)])
+def test_only_a_terminal_that_can_be_drawn_on_is_drawn_on(
+    monkeypatch: pytest.MonkeyPatch, term: str, draws: bool
+) -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Mock(isatty=lambda: True))
+    monkeypatch.setenv("TERM", term)
+    assert has_screen() is draws

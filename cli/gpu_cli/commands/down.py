@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpu_cli.commands.options import AsJson, complete_deployment
-from gpu_cli.errors import UserError
+from gpu_cli.errors import UserError, as_one
 from gpu_cli.exits import Exit
 from gpu_cli.ui.output import Result, print_message, show
 
@@ -103,8 +103,5 @@ def _end_all(fleet: "Fleet", chosen: Sequence["Deployment"]) -> Sequence["Deploy
         except UserError as error:
             problems.append(error)
     if problems:
-        first = problems[0]
-        billing = [name for problem in problems for name in problem.still_billing]
-        message = "; ".join(problem.message for problem in problems)
-        raise UserError(first.exit_status, first.code, message, hint=first.hint, still_billing=billing)
+        raise as_one(problems)
     return ended

@@ -73,8 +73,8 @@ def _watch(desk: "FleetDesk", every_s: float) -> None:
     for deployment in app.work.ending():
         print_message(f"{deployment.name} is being taken down; Ctrl-C leaves that to the guard")
     app.work.await_ends()
-    if app.work.not_ended:
-        raise as_one(app.work.not_ended)
+    if not_ended := app.work.not_ended():
+        raise as_one(not_ended)
     if app.work.broken:
         raise app.work.broken
     if app.interrupted:

@@ -34,7 +34,7 @@ _START_S = 3600.0
 
 def open_fleet(paths: Paths, environ: Mapping[str, str], clock: Clock, notify: Callable[[str], object]) -> Fleet:
     """The fleet, with its store open. A corrupt store is moved aside, never removed, and made anew from what runs."""
-    path = paths.state / "gpu.db"
+    path = paths.record
     try:
         return Fleet(paths, environ, Store(path).open(), clock)
     except StoreCorrupt:
@@ -113,7 +113,7 @@ def _account(fleet: Fleet, provider: str) -> str:
 
 
 def _recovered(paths: Paths, environ: Mapping[str, str], clock: Clock, notify: Callable[[str], object]) -> Fleet:
-    path = paths.state / "gpu.db"
+    path = paths.record
     try:
         # Another process was faster, and has made it anew already.
         return Fleet(paths, environ, Store(path).open(), clock)

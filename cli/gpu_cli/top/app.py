@@ -14,7 +14,7 @@ from textual.widgets import DataTable, Footer, Static
 from gpu_cli.errors import UserError
 from gpu_cli.top.desk import Desk
 from gpu_cli.top.details import details
-from gpu_cli.top.drawing import STYLES, drawn_details, drawn_heading, drawn_notes
+from gpu_cli.top.drawing import SCROLLBAR, STYLES, drawn_details, drawn_heading, drawn_notes
 from gpu_cli.top.screens import KeysScreen, LogScreen, TakeDownQuestion
 from gpu_cli.top.sight import Sight, problems
 from gpu_cli.top.table import FleetTable
@@ -22,6 +22,7 @@ from gpu_cli.top.work import Broke, Ended, Looked, LookFailed, NotEnded, Work
 from gpu_cli.units import format_usd
 
 NOTHING_RUNS = "nothing is running; start one: gpu up RECIPE"
+OF_THE_TABLE = ("logs", "take_down", "keys")
 _REMEMBERED = 30
 """Looks, of which the tokens/s are drawn."""
 
@@ -46,6 +47,7 @@ class TopApp(App[None]):
         self._desk = desk
         self._sight: Sight | None = None
         self._trouble = ""
+        self._noted: Sequence[str] = ()
         self._history: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
         self._heading, self._notes, self._details = (Static(id=name) for name in ("heading", "notes", "details"))
         self._table = FleetTable()
@@ -62,6 +64,7 @@ class TopApp(App[None]):
         """The colours are the terminal's own, so that it is as light or as dark."""
         self.theme = "ansi-dark"
         self._heading.update("looking ...")
+        self._notes.display = False
         self._table.focus()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, self.action_interrupt)
@@ -106,6 +109,10 @@ class TopApp(App[None]):
         """Nothing to show any more."""
         self.exit()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:  # noqa: ARG002 - as its base has it
+        """Keys that are about the chosen one, which a log hides, and which may be another one by now."""
+        return action not in OF_THE_TABLE or len(self.screen_stack) == 1
+
     def action_interrupt(self) -> None:
         """Ctrl-C, and the signals that ask to end."""
         self.interrupted = True
@@ -139,26 +146,31 @@ class TopApp(App[None]):
 
     def _draw(self) -> None:
         if self._sight is not None:
-            self._heading.update(drawn_heading(self._sight))
-            self._table.show(self._sight, self.size.width)
+            self._heading.update(drawn_heading(self._sight), layout=False)
+            self._table.show(self._sight, self.size.width - SCROLLBAR)
             self._draw_details()
-        said = self._said()
-        self._notes.display = bool(said)
-        self._notes.update(drawn_notes(said))
+        self._draw_notes(self._said())
+
+    def _draw_notes(self, said: Sequence[str]) -> None:
+        """Only when they are others: the whole screen is laid out anew."""
+        if said != self._noted:
+            self._noted = said
+            self._notes.display = bool(said)
+            self._notes.update(drawn_notes(said))
 
     def _draw_details(self) -> None:
         one = self._table.chosen
         self._details.display = one is not None
         if one and self._sight:
             history = self._history[one.deployment.resource_name]
-            self._details.update(drawn_details(details(one, self._sight.at, history)))
+            self._details.update(drawn_details(details(one, self._sight.at, history)), layout=False)
 
     def _said(self) -> Sequence[str]:
         """What is wrong, and what is under way."""
         nothing = self._sight is not None and not self._sight.seen
         said = [
             NOTHING_RUNS if nothing else "",
-            *map(_in_one_line, self.work.not_ended),
+            *map(_in_one_line, self.work.not_ended()),
             *(f"{name}: being taken down, until its cloud says that it is gone" for name in self._ending()),
             self._trouble,
             *(problems(self._sight) if self._sight else ()),

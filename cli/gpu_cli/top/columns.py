@@ -28,14 +28,14 @@ class Column:
 
 
 def columns_for(sight: Sight, width: int) -> Mapping[Column, int]:
-    """As many as there is room for, whole, with the characters of each. Where there is no room for the last of them,
-    names are cut.
+    """As many as there is room for, whole, with the characters of each. Only names are cut, so that a long one does not
+    take the place of all the figures.
     """
     shown = {column: _width(column, sight) for column in COLUMNS}
+    if _taken(shown) > width:
+        shown[NAME] = min(shown[NAME], max(SHORTEST_NAME, width // 3))
     while _taken(shown) > width and any(column.goes for column in shown):
         del shown[max(shown, key=lambda column: column.goes)]
-    over = max(0, _taken(shown) - width)
-    shown[NAME] = min(shown[NAME], max(SHORTEST_NAME, shown[NAME] - over))
     return shown
 
 

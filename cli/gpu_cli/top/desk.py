@@ -13,6 +13,7 @@ from gpu_cli.fleet.end.settle import settle
 from gpu_cli.fleet.end.teardown import end_on_request
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.gauges.watch import Watch
+from gpu_cli.fleet.guard.process import guard_lives
 from gpu_cli.fleet.launch.called_off import call_off_launches
 from gpu_cli.fleet.log_lines import log_lines
 from gpu_cli.fleet.store import StoreCorrupt
@@ -26,7 +27,7 @@ class Desk(Protocol):
     """Every call may take long, and is made in a thread of its own; all raise UserError."""
 
     def settle(self) -> None:
-        """Once, at the beginning: end what is overdue, and see to it that a guard is at work."""
+        """Now and then: where no guard is at work, end what is overdue, and start one."""
 
     def look(self) -> Sight:
         """Everything that lives, as it is now. From one thread only."""
@@ -47,8 +48,9 @@ class FleetDesk:
 
     def settle(self) -> None:
         """Raises UserError CLEANUP_UNCONFIRMED when something does not end."""
-        with _readable(), self._fleet.apart() as fleet:
-            settle(fleet)
+        if not guard_lives(self._fleet.paths):
+            with _readable(), self._fleet.apart() as fleet:
+                settle(fleet)
 
     def look(self) -> Sight:
         """Engines are waited for as `Watch` does."""
@@ -82,4 +84,5 @@ def _readable() -> Iterator[None]:
         yield
     except StoreCorrupt as error:
         message = f"the record of deployments is unreadable: {error}"
-        raise UserError(Exit.BAD_INPUT, "bad-record", message, hint="have it made anew from what runs: gpu ls") from error
+        hint = "have it made anew from what runs: gpu ls"
+        raise UserError(Exit.BAD_INPUT, "bad-record", message, hint=hint) from error

@@ -17,7 +17,7 @@ Screen { background: ansi_default; overflow: hidden; }
 #heading, .heading { text-style: bold; padding: 0 1; height: 1; }
 #notes { color: ansi_red; padding: 0 1; height: auto; max-height: 30%; }
 #details { height: 1fr; padding: 1 1 0 1; }
-DataTable { max-height: 50%; scrollbar-size-horizontal: 0; background: ansi_default; color: ansi_default; }
+DataTable { max-height: 50%; scrollbar-size: 0 1; background: ansi_default; color: ansi_default; }
 DataTable > .datatable--header { background: ansi_default; color: ansi_default; text-style: bold underline; }
 DataTable > .datatable--cursor, DataTable:focus > .datatable--cursor {
     background: ansi_default; color: ansi_default; text-style: reverse;
@@ -27,6 +27,8 @@ ModalScreen { align: center middle; background: transparent; }
 .box { width: auto; max-width: 100%; height: auto; padding: 1 2; border: round ansi_default; background: ansi_default; }
 Footer { background: ansi_default; }
 """
+SCROLLBAR = 1
+"""How wide it is beside the table."""
 _STATES = {State.READY: "green", State.DRAINING: "yellow", State.TERMINATING: "red"}
 _STARTING = "yellow"
 

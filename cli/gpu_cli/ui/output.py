@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TextIO
 
@@ -54,7 +54,8 @@ class Result:
 
 def show(result: Result, *, as_json: bool) -> None:
     """Print it, and end the program with its status when that is not 0."""
-    for message in (*(_folded(text, sys.stderr) for text in result.prose), *result.messages):
+    print_prose(result.prose)
+    for message in result.messages:
         print(message, file=sys.stderr)
     if as_json:
         print_document(result.document)
@@ -81,6 +82,12 @@ def print_document(document: Mapping[str, object]) -> None:
 def print_message(text: str) -> None:
     """One line for people."""
     print(text, file=sys.stderr, flush=True)
+
+
+def print_prose(sentences: Iterable[str]) -> None:
+    """For people; a terminal gets them broken between words."""
+    for sentence in sentences:
+        print(_folded(sentence, sys.stderr), file=sys.stderr)
 
 
 def print_table(table: Table) -> None:
@@ -118,7 +125,7 @@ def show_error(error: UserError, *, as_json: bool) -> None:
 def has_screen() -> bool:
     """Whether somebody sits at a terminal that can be drawn on, and typed at."""
     streams = (sys.stdin, sys.stdout, sys.stderr)
-    return all(stream.isatty() for stream in streams) and os.environ.get("TERM") != "dumb"
+    return all(stream.isatty() for stream in streams) and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def _red(text: str) -> str:
@@ -167,21 +174,42 @@ def _draw(table: Table, stream: TextIO) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    columns = _columns(stream)
     drawn = RichTable(box=None, pad_edge=False, header_style="bold")
-    for position, column in enumerate(table.columns):
-        # A URL or a name that is broken in two cannot be copied: only what has spaces is wrapped.
-        cells = (row[position] for row in table.rows)
-        wraps = any(" " in cell for cell in cells if isinstance(cell, str))
-        drawn.add_column(column, overflow="fold", no_wrap=not wraps)
+    for column, width in zip(table.columns, column_widths(table, columns), strict=True):
+        drawn.add_column(column, width=width)
     for row in table.rows:
         drawn.add_row(*(Text(cell) if isinstance(cell, str) else Text.from_ansi(_bar(cell)) for cell in row))
-    Console(file=stream).print(drawn)
+    Console(file=stream, width=columns).print(drawn)
+
+
+def column_widths(table: Table, columns: int) -> list[int]:
+    """As wide as what is in it; where all are too wide, narrower where the fewest cells are wrapped. Only what has
+    spaces is: a URL or a name that is broken in two cannot be copied.
+    """
+    lengths = [[_length(cell) for cell in cells] for cells in _by_column(table)]
+    widths = [max(each) for each in lengths]
+    least = [max(map(_longest_word, cells)) for cells in _by_column(table)]
+
+    def wrapped(position: int) -> tuple[int, int]:
+        return sum(length >= widths[position] for length in lengths[position]), least[position] - widths[position]
+
+    while sum(widths) + 2 * len(widths) - 2 > columns:
+        widths[min((each for each, width in enumerate(widths) if width > least[each]), key=wrapped)] -= 1
+    return widths
 
 
 def _narrowest(table: Table) -> int:
     """How many columns of a terminal it takes at the least: in fewer, letters and whole columns would be cut off."""
-    by_column = zip(table.columns, *table.rows, strict=True)
-    return sum(2 + max(map(_longest_word, cells)) for cells in by_column) - 2
+    return sum(2 + max(map(_longest_word, cells)) for cells in _by_column(table)) - 2
+
+
+def _by_column(table: Table) -> Iterable[tuple[str | Bar, ...]]:
+    return zip(table.columns, *table.rows, strict=True)
+
+
+def _length(cell: str | Bar) -> int:
+    return len(cell) if isinstance(cell, str) else cell.width
 
 
 def _longest_word(cell: str | Bar) -> int:

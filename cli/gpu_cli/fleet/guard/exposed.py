@@ -1,29 +1,24 @@
 """The guard's figures at the port of loopback where the user wants them (`gpu guard --metrics PORT`)."""
 
 from dataclasses import dataclass
-from threading import Thread
 from typing import TYPE_CHECKING
 
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard.metrics_port import HOST, tell, wanted_port
+from gpu_cli.fleet.guard.metrics_port import tell, wanted_port
 from gpu_cli.ui.output import print_message
 
 if TYPE_CHECKING:  # prometheus_client is slow to import, and most guards have no use for it
-    from wsgiref.simple_server import WSGIServer
-
     from gpu_cli.fleet.guard.metrics import FleetCollector
+    from gpu_cli.fleet.guard.metrics_server import MetricsServer
 
 
 @dataclass(frozen=True)
 class _Serving:
-    server: "WSGIServer"
-    thread: Thread
+    server: "MetricsServer"
     collector: "FleetCollector"
 
     def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+        self.server.close()
         self.collector.close()
 
 
@@ -68,12 +63,14 @@ class Exposed:
         return ""
 
     def _serve(self, port: int) -> _Serving:
-        from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+        from prometheus_client import CollectorRegistry, ProcessCollector
 
         from gpu_cli.fleet.guard.metrics import FleetCollector
+        from gpu_cli.fleet.guard.metrics_server import MetricsServer
 
         registry, collector = CollectorRegistry(), FleetCollector(self._fleet, lambda: self._turned_at)
         registry.register(collector)
         ProcessCollector(registry=registry)
-        server, thread = start_http_server(port, HOST, registry)
-        return _Serving(server, thread, collector)
+        server = MetricsServer(port, registry)
+        server.start()
+        return _Serving(server, collector)

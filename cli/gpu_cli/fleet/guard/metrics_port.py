@@ -16,6 +16,7 @@ from gpu_cli.paths import Paths
 from gpu_cli.write_file import write_text
 
 HOST = "127.0.0.1"
+PATH = "/metrics"
 POLL_S = 0.1
 
 
@@ -32,7 +33,7 @@ class Told:
 
 def metrics_url(port: int) -> str:
     """What Prometheus is to scrape."""
-    return f"http://{HOST}:{port}/metrics"
+    return f"http://{HOST}:{port}{PATH}"
 
 
 def wanted_port(paths: Paths) -> int | None:
