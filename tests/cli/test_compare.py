@@ -82,10 +82,17 @@ def test_people_get_a_table_that_fits_and_what_there_is_to_say(gpu: Gpu, tmp_pat
         "pays back",
         "the cheapest: call, example llama-8b, $",
         "MONTH",
-        "list prices of the day beside them",
+        "estimated: a speed by the planner",
     ):
         assert said in ran.stderr, said
     assert {file.name for file in (tmp_path / "plots").iterdir()} == {"llama-3.1-8b-cost.png", "llama-3.1-8b-cost.svg"}
+
+
+def test_on_a_terminal_the_table_comes_first_then_the_chart_then_what_there_is_to_say(gpu: Gpu) -> None:
+    shown = gpu.on_a_terminal(*SMALL, columns=80)
+    said = ("PRICE / SPEED", "serve or call", "the cheapest: ", "serving beats", "asked: ")
+    places = [shown.index(text) for text in said]
+    assert places == sorted(places)
 
 
 def test_scripts_get_every_figure_with_its_source_and_its_day(gpu: Gpu) -> None:
@@ -94,13 +101,15 @@ def test_scripts_get_every_figure_with_its_source_and_its_day(gpu: Gpu) -> None:
     for option in document["options"]:
         assert option["price"]["source"] == "list price"
         assert option["price"]["as_of"]
+        assert option["price"]["old"] in (True, False)
+        assert (option["price_source"] is None) == (option["way"] in ("always on", "while used", "serverless"))
         assert (option["speed"] is None) == (option["way"] == "call")
         assert option["usd_per_million_tokens"] > 0
         assert option["utilization"] == (None if option["way"] == "call" else pytest.approx(0.5))
     assert {option["name"] for option in document["options"] if option["way"] == "buy"} == {"H100"}
     assert [month["month"] for month in document["months"]] == [1, 2, 3]
     assert {back["against"]["way"] for back in document["pay_back"]} == {"always on", "call"}
-    assert document["ownership"]["pue"].keys() == {"value", "as_of", "source"}
+    assert document["ownership"]["pue"].keys() == {"value", "as_of", "source", "note"}
     assert document["files"] == []
 
 

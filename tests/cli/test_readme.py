@@ -12,8 +12,10 @@ import yaml
 from conftest import WriteRecipe
 from driver import Gpu
 
+from gpu_cli.compare.price_files import load_catalogue, user_file
 from gpu_cli.config.keys import KEYS
 from gpu_cli.exits import Exit
+from gpu_cli.paths import Paths
 from gpu_cli.recipe.files import parse_recipe
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
@@ -59,12 +61,22 @@ def test_the_makefile_target_runs(gpu: Gpu, smollm: None) -> None:
 
 
 def test_the_recipe_with_all_fields_is_a_recipe(tmp_path: Path) -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    *_, text = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     recipe = parse_recipe(text, tmp_path / "shown.yaml", shown="README.md")
     document = recipe.model_dump(by_alias=True)
     told = yaml.safe_load(text)
     assert set(told) == set(document), "every field is shown"
     assert all(set(told[part]) == set(document[part]) for part in ("engine", "gpu", "limits"))
+
+
+def test_the_prices_of_the_users_own_that_are_shown_are_prices(tmp_path: Path) -> None:
+    text, _ = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    paths = Paths(tmp_path, tmp_path, tmp_path)
+    user_file(paths).write_text(text)
+    prices = load_catalogue(paths).prices
+    assert "ours" in prices.apis
+    assert "openrouter" not in prices.apis
+    assert prices.cards["H100"].usd == yaml.safe_load(text)["cards"]["H100"]["usd"]
 
 
 def test_every_exit_status_and_every_setting_is_documented() -> None:

@@ -58,7 +58,7 @@ def catalogue(apis: Mapping[str, Any], **cards: Mapping[str, Any]) -> Catalogue:
     shares = {"host_share": 0.5, "host_power_share": 0.25, "pue": 1.2, "usd_per_kwh": 0.1}
     work = {"staff_hours_per_month": 2.0, "staff_usd_per_hour": 60.0, "lifetime_months": 50.0, "resale_share": 0.2}
     table = {
-        "apis": {name: {"title": name, **api} for name, api in apis.items()},
+        "apis": apis,
         "models": {LLAMA: {"comparable": {"org/other": "of its size"}}},
         "cards": {name: {**OF_A_DAY, **card} for name, card in cards.items()},
         "ownership": {name: {**OF_A_DAY, "value": value} for name, value in {**shares, **work}.items()},
@@ -82,11 +82,11 @@ def study(
 
 
 def served(looked_at: Study, volume: Volume = DAY) -> Mapping[tuple[Way, str], Option]:
-    return {(option.way, option.provider): option for option in looked_at.ways(volume, TODAY).served}
+    return {(option.way, option.provider): option for option in looked_at.ways(volume).served}
 
 
 def compared(looked_at: Study, volume: Volume = DAY, growth: float = 0.0, months: int = 12) -> Comparison:
-    return compare(looked_at.ways(volume, TODAY), volume, growth, months)
+    return compare(looked_at.ways(volume), volume, growth, months, TODAY)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_an_api_has_to_promise_what_the_recipe_asks_for(
 
 
 def test_an_api_that_promises_nothing_is_left_out_with_the_reason() -> None:
-    ways = study(POD, said=recipe(privacy=Privacy.NO_TRAINING)).ways(DAY, TODAY)
+    ways = study(POD, said=recipe(privacy=Privacy.NO_TRAINING)).ways(DAY)
     assert ways.called == ()
     assert ways.served
     (left_out,) = [one for one in ways.unused if one.name.startswith("cheap")]
@@ -133,7 +133,7 @@ def test_regions_leave_what_is_within_at_the_price_of_that() -> None:
             "silent": {"models": {"m": sold(0.1)}},
         }
     )
-    options, unused = calling_options(prices, recipe(regions=("eu",)), DAY, TODAY)
+    options, unused = calling_options(prices, recipe(regions=("eu",)), DAY)
     tokens = DAY.tokens_per_month / 1e6
     assert {one.provider: one.cost.usd_per_month(DAY) for one in options} == pytest.approx(
         {"here": 0.3 * tokens, "both": 0.3 * tokens}
@@ -146,33 +146,38 @@ def test_regions_leave_what_is_within_at_the_price_of_that() -> None:
     assert {provider for _, provider in found} == {"lambda"}
 
 
-def test_an_api_whose_requests_are_too_short_is_left_out_and_a_slow_or_old_one_is_told_of() -> None:
+def test_an_api_whose_requests_are_too_short_is_left_out_and_a_slow_one_is_told_of() -> None:
     limits = {**OF_A_DAY, "tier": "tier 1", "requests_per_minute": 60, "tokens_per_minute": 1_000_000}
     prices = catalogue(
         {
             "short": {"models": {"m": sold(context=1024)}},
             "slow": {"models": {"m": sold(limits=limits)}},
-            "old": {"models": {"m": sold(as_of=date(2026, 8, 1))}},
+            "noted": {"models": {"m": sold(note="for now")}},
             "none": {"no_prices": "it sells nothing"},
         }
     )
-    options, unused = calling_options(prices, recipe(), replace(DAY, peak=2), TODAY)
+    options, unused = calling_options(prices, recipe(), replace(DAY, peak=2))
     assert {one.name: one.reason for one in unused} == {
         "short m": "takes 1,024 tokens a request, and these have 1,250",
         "none": "it sells nothing",
     }
-    slow, old = options
+    slow, noted = options
     assert slow.notes == ("takes 60 requests a minute (tier 1), and the busiest hour has 139",)
-    assert old.notes == ("its price is of 2026-08-01: look it up again",)
-    assert old.price == Figure(Source.LIST_PRICE, date(2026, 8, 1))
+    assert noted.notes == ("for now",)
+
+
+def test_terms_that_break_the_recipe_are_told_with_what_is_noted_of_them() -> None:
+    terms = Terms(**OF_A_DAY, trains_on_inputs=False, retention_days=30, note="can be turned off")
+    told = why_not_private(terms, Privacy.NO_RETENTION)
+    assert told == "it may keep requests for 30 days (can be turned off), and the recipe says privacy: no-retention"
 
 
 def test_the_same_model_is_called_others_stand_in_for_it_and_closed_ones_are_for_reference() -> None:
     models = {"same": sold(0.5), "other": sold(0.1, "org/other"), "closed": sold(0.01, None), "far": sold(1, "org/x")}
     found = compared(study(POD, prices=catalogue({"api": {"models": models}})), DAY.times(0.1))
     assert [(one.way, one.name) for one in found.options if one.provider == "api"] == [
-        (Way.CALL_OTHER, "other"),
         (Way.CALL, "same"),
+        (Way.CALL_OTHER, "other"),
         (Way.REFERENCE, "closed"),
     ]
     assert found.answer
@@ -216,12 +221,20 @@ def test_a_worker_bills_its_cold_starts_and_its_idle_time() -> None:
 
 def test_an_offer_that_cannot_be_compared_has_its_reason() -> None:
     too_cheap, unknown = replace(POD, price_usd_per_hour=0.01), offer("other", 9.0)
-    ways = study(too_cheap, unknown).ways(DAY, TODAY)
+    ways = study(too_cheap, unknown).ways(DAY)
     assert {option.provider for option in ways.served} == {"other"}
     assert any("price cannot be right" in one.reason for one in ways.unused)
     cpu = replace(offer("local", 0.0, Kind.PROCESS), gpu="cpu", gpu_count=0)
-    slow = study(cpu, said=recipe(gpu=recipe().gpu.model_copy(update={"cpu": True}))).ways(DAY, TODAY)
+    slow = study(cpu, said=recipe(gpu=recipe().gpu.model_copy(update={"cpu": True}))).ways(DAY)
     assert [one.reason for one in slow.unused] == ["how fast it is is not known: gpu bench measures it"]
+
+
+def test_what_is_tight_for_the_model_counts_only_where_nothing_of_its_kind_fits() -> None:
+    tight = replace(POD, gpu="RTX-4090", gpu_memory_gib=23.5, price_usd_per_hour=0.3, offer_id="tight")
+    said = recipe(context=32768)
+    assert {one.name for one in study(tight, POD, said=said).ways(DAY).served} == {"H100"}
+    assert {one.name for one in study(tight, WORKER, said=said).ways(DAY).served} == {"RTX-4090", "H100"}
+    assert [one.name for one in study(tight, POD, said=said).ways(DAY).unused if "is tight" in one.reason] == ["tight"]
 
 
 def test_what_was_measured_takes_the_place_of_the_estimate_and_says_of_which_day_it_is() -> None:
@@ -264,6 +277,10 @@ def test_cards_are_bought_in_the_smallest_number_that_fits_and_pay_back_against_
     assert backs["H100", Way.ALWAYS_ON] == pytest.approx(30_000 / (2.5 * 730 - running))
     assert backs["H100", Way.CALL] == pytest.approx(30_000 / (DAY.tokens_per_month / 1e6 - running))
     assert ("RTX-3080", Way.ALWAYS_ON) not in backs, "nobody rents those out"
+    busy = DAY.times(12)
+    two = next(one for one in compared(study(POD, prices=prices), busy).pay_backs if one.rival.way is Way.CALL)
+    assert (two.owned.card, two.owned.machines(busy)) == ("H100", 2)
+    assert two.months == pytest.approx(60_000 / (busy.tokens_per_month / 1e6 - 2 * running))
     free = compared(study(POD, prices=catalogue({"api": {"models": {"m": sold(0.0)}}}, **cards)))
     assert [one.months for one in free.pay_backs if one.rival.way is Way.CALL] == [None, None]
 
@@ -285,7 +302,7 @@ def test_a_growing_volume_has_a_cost_for_each_month_and_a_month_in_which_the_ans
 
 def test_requests_that_are_too_long_for_the_recipe_are_refused() -> None:
     with pytest.raises(UserError, match="requests of 20,250 tokens are too long: the recipe's context is 16,384"):
-        study(POD).ways(replace(DAY, input_tokens=20_000), TODAY)
+        study(POD).ways(replace(DAY, input_tokens=20_000))
 
 
 def test_where_nothing_can_be_rented_calls_are_left_and_where_nothing_can_be_called_either_it_is_an_error() -> None:
@@ -294,8 +311,12 @@ def test_where_nothing_can_be_rented_calls_are_left_and_where_nothing_can_be_cal
     assert [option.way for option in found.options] == [Way.CALL]
     assert found.break_evens == ()
     with pytest.raises(UserError) as error:
-        study(small, prices=catalogue({})).ways(DAY, TODAY)
+        study(small, prices=catalogue({})).ways(DAY)
     assert error.value.exit_status is Exit.NOTHING_FITS
+    assert "privacy" not in error.value.hint
+    with pytest.raises(UserError) as error:
+        study(small, said=recipe(privacy=Privacy.DEDICATED)).ways(DAY)
+    assert "`privacy: dedicated`" in error.value.hint
 
 
 def test_a_utilization_is_of_what_would_be_bought_else_of_the_cheapest_that_is_rented() -> None:

@@ -111,7 +111,7 @@ def test_a_cloud_that_refuses_the_key_has_no_prices_at_all(fleet: Fleet) -> None
     fleet._loaded["runpod"] = Seller(fails=AuthError("the key is refused", hint="set RUNPOD_API_KEY"))
     market = ask_or_look_up(fleet, model(), LIMITS, only="runpod")
     assert not market.snapshot_providers
-    error = nothing_fits(Plan((), ()), market)
+    error = nothing_fits(Plan((), ()), market, model().recipe)
     assert (error.exit_status, error.hint) == (Exit.CREDENTIALS, "set RUNPOD_API_KEY")
 
 
@@ -303,7 +303,7 @@ def test_a_file_that_holds_no_market_is_named_with_what_is_wrong(tmp_path: Path,
 
 def test_without_any_credentials_nothing_fits_is_a_matter_of_credentials() -> None:
     refused = Answer(problem="no key", hint="set RUNPOD_API_KEY", failed=True, no_credentials=True)
-    error = nothing_fits(Plan((), ()), Market({"runpod": refused}))
+    error = nothing_fits(Plan((), ()), Market({"runpod": refused}), model().recipe)
     assert (error.exit_status, error.hint) == (Exit.CREDENTIALS, "set RUNPOD_API_KEY")
 
 
@@ -351,7 +351,7 @@ def test_what_is_free_here_comes_before_a_rented_card_unless_the_cloud_is_named(
 def test_the_reasons_why_nothing_fits_are_told_once_each_the_most_frequent_first() -> None:
     rejected = [Rejected(offer(price=float(price)), "is too small") for price in range(1, 51)]
     rejected.append(Rejected(offer("vast"), "is too old"))
-    error = nothing_fits(Plan((), tuple(rejected)), Market({"runpod": Answer((offer(),))}))
+    error = nothing_fits(Plan((), tuple(rejected)), Market({"runpod": Answer((offer(),))}), model().recipe)
     assert error.exit_status is Exit.NOTHING_FITS
     assert error.message == "nothing fits: runpod-1.0 and 49 more: is too small; vast-2.0 is too old"
 
@@ -360,9 +360,18 @@ def test_of_a_cloud_whose_offers_were_looked_at_it_is_not_told_that_it_could_not
     rejected = (Rejected(offer(), "is too small"),)
     snapshot = Answer((offer(),), problem="there is no key", hint="set it", failed=True, from_snapshot=True)
     silent = Answer(problem="it is down", failed=True)
-    error = nothing_fits(Plan((), rejected), Market({"runpod": snapshot, "vast": silent}))
+    error = nothing_fits(Plan((), rejected), Market({"runpod": snapshot, "vast": silent}), model().recipe)
     assert error.message == "nothing fits: runpod-2.0 is too small; vast: it is down"
     assert error.hint != "set it"
+
+
+def test_where_nothing_fits_the_hint_names_the_regions_that_the_recipe_keeps_to() -> None:
+    market = Market({"runpod": Answer((offer(),))})
+    kept, free = (
+        nothing_fits(Plan((), ()), market, model(text).recipe).hint for text in ("regions: [eu, us-ca]\n", "")
+    )
+    assert "`regions: [eu, us-ca]`" in kept
+    assert "regions" not in free
 
 
 def test_a_market_without_the_one_provider_that_is_wanted_says_so() -> None:

@@ -185,5 +185,6 @@ def test_marks_lie_on_their_curve(points: list[tuple[float, float]], position: i
 
 def test_figures_on_axes_are_short() -> None:
     assert [count(value) for value in (0, 0.5, 16, 1500, 2e7, 3e9)] == ["0", "0.5", "16", "1.5k", "20M", "3B"]
+    assert [count(value) for value in (999.4, 999.6, 999_700, 999.9e9)] == ["999", "1k", "1M", "1T"]
     assert [seconds(value) for value in (0, 0.035, 1.25)] == ["0", "35 ms", "1.25 s"]
     assert dollars(4500) == "$4.5k"

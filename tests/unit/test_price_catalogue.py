@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_cli.compare.catalogue import Catalogue, Listing, Match, is_stale
+from gpu_cli.compare.catalogue import Catalogue, Listing, Match
 from gpu_cli.compare.price_files import load_catalogue, user_file
 from gpu_cli.compare.price_table import Sourced
 from gpu_cli.errors import UserError
@@ -26,12 +26,11 @@ as_of: 2026-11-20
 source: https://cheap.example/pricing
 apis:
   cheap:
-    title: Cheap
     terms: {regions: [us], trains_on_inputs: false, retention_days: 0}
     models:
       llama:
         serves: meta-llama/Llama-3.3-70B-Instruct
-        usd_per_million_tokens: {input: 1, cached_input: 0.5, output: 2}
+        usd_per_million_tokens: {input: 1, output: 2}
         note: for now
         regional: {as_of: 2026-11-01, price_factors: {eu-west: 1.5, eu-north: 1.25}}
 """
@@ -197,8 +196,8 @@ WRONG = {
     "as_of: 2026-11-21\ncards:\n  H100:\n    price: 3\n": (4, "cards.H100.price", "unknown key"),
     "as_of: 2026-11-21\ncards:\n  H100s: {usd: 3, board_power_w: 700}\n": (3, "cards.H100s", "gpu gpus"),
     "as_of: yesterday\ncards:\n  H100: {usd: 3}\n": (3, "cards.H100.as_of", "such as 2026-11-22"),
-    "as_of: 2026-11-21\napis:\n  mine: {title: Mine}\n": (3, "apis.mine", "no_prices"),
-    "as_of: 2026-11-21\napis:\n  mine: {title: Mine, models: {a: {serves: A/B}}}\n": (
+    "as_of: 2026-11-21\napis:\n  mine: {}\n": (3, "apis.mine", "no_prices"),
+    "as_of: 2026-11-21\napis:\n  mine: {models: {a: {serves: A/B}}}\n": (
         3, "apis.mine.models.a.usd_per_million_tokens", "missing",
     ),
     "as_of: 2026-11-21\nownership:\n  pue: {value: much}\n": (3, "ownership.pue.value", "must be a number"),
@@ -235,7 +234,7 @@ def test_a_request_can_be_kept_in_a_region_at_the_price_of_that_region(tmp_path:
     kept = listing.within(["eu"])
     assert kept
     asked = kept.model.usd_per_million_tokens
-    assert (asked.input, asked.cached_input, asked.output) == (1.25, 0.625, 2.5)
+    assert (asked.input, asked.output) == (1.25, 2.5)
     assert kept.model.as_of == date(2026, 11, 1)
     assert kept.model.note == "for now; 1.25 times its list price, to keep requests in eu-north"
 
@@ -243,8 +242,3 @@ def test_a_request_can_be_kept_in_a_region_at_the_price_of_that_region(tmp_path:
 def test_an_api_that_does_not_say_where_it_answers_promises_no_region() -> None:
     assert only(SHIPPED, "deepinfra").within(["us"]) is None
     assert only(SHIPPED, "deepinfra").within([]) is not None
-
-
-def test_a_price_is_stale_after_ninety_days() -> None:
-    assert not is_stale(date(2026, 8, 24), date(2026, 11, 22))
-    assert is_stale(date(2026, 8, 23), date(2026, 11, 22))

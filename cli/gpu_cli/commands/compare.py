@@ -59,14 +59,15 @@ def compare(
     prices: Annotated[Path | None, typer.Option("--prices", help="Prices over those that ship.")] = None,
     offers: Annotated[Path | None, typer.Option("--offers", help="Offers of `gpu plan --save`.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the costs into this folder, PNG and SVG.")] = None,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Show every option and every reason.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare what a model costs each month: served on rented cards, called as an API, or on cards of your own."""
     from gpu_cli.commands.compare_asked import Asked, growth_of
     from gpu_cli.commands.compare_chart import cost_chart
-    from gpu_cli.commands.compare_report import comparison_result, months_table
+    from gpu_cli.commands.compare_report import comparison_result, months_table, story
     from gpu_cli.commands.here import open_here, the_wanted
-    from gpu_cli.ui.output import print_table, show
+    from gpu_cli.ui.output import print_message, print_prose, print_table, show
 
     asked = Asked(tokens_in, tokens_out, requests, utilization, input_tokens, output_tokens, hours, days, peak)
     asked.check()
@@ -79,10 +80,13 @@ def compare(
         found = _comparison(fleet, study, asked, monthly_growth, months)
     chart = cost_chart(found, wanted.recipe.name)
     files = _drawn(chart, plot, f"{wanted.recipe.name}-cost") if plot else ()
+    result = comparison_result(found, wanted, study, files, everything=everything)
+    show(replace(result, figure=lambda columns, colour: _letters(chart, columns, colour)), as_json=as_json)
     if found.months and not as_json:
         print_table(months_table(found))
-    result = comparison_result(found, wanted, study, files)
-    show(replace(result, figure=lambda columns, colour: _letters(chart, columns, colour)), as_json=as_json)
+    print_prose(story(found, wanted, study, everything=everything))
+    for file in files:
+        print_message(f"written: {file}")
 
 
 def _study(
@@ -130,7 +134,7 @@ def _comparison(fleet: "Fleet", study: "Study", asked: "Asked", growth: float, m
     one = asked.one_request(study.usual_request)
     volume = one.times(asked.requests_per_day(one, study.base))
     today = datetime.fromtimestamp(fleet.clock.now(), UTC).date()
-    return compared(study.ways(volume, today), volume, growth, months)
+    return compared(study.ways(volume), volume, growth, months, today)
 
 
 def _drawn(chart: "CostChart", folder: Path, name: str) -> Sequence[Path]:

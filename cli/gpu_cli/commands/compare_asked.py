@@ -53,7 +53,7 @@ class Asked:
         input_tokens = float(usual[0] if self.input_tokens is None else self.input_tokens)
         if self.tokens_in is not None:
             input_tokens = output_tokens * _amount("--tokens-in", self.tokens_in) / self._tokens_out
-        days = DAYS_PER_MONTH if self.days is None else self.days
+        days = DAYS_PER_MONTH if self.days is None else min(self.days, DAYS_PER_MONTH)
         one = Volume(1.0, input_tokens, output_tokens, self.hours, days)
         return one if self.utilization is not None else replace(one, peak=self.peak or USUAL_PEAK)
 

@@ -44,9 +44,8 @@ def cost_chart(found: Comparison, recipe: str) -> CostChart:
 
 
 def _of_kind(found: Comparison, kind: CurveKind) -> list[Option]:
-    """The same model before others."""
-    options = [option for option in found.options if _KINDS.get(option.way) == kind]
-    return sorted(options, key=lambda option: option.way is Way.CALL_OTHER)[: _MOST[kind]]
+    """The same model before others, as they are in order."""
+    return [option for option in found.options if _KINDS.get(option.way) == kind][: _MOST[kind]]
 
 
 def _crossing(one: BreakEven, volume: Volume) -> Crossing:

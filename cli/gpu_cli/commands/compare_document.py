@@ -13,12 +13,12 @@ from gpu_cli.compare.volume import Volume
 
 
 def comparison_document(found: Comparison, recipe: str, files: Sequence[Path]) -> Mapping[str, object]:
-    """What costs least is first among the options, closed models are last."""
+    """With everything, in the order of the table."""
     return {
         "recipe": recipe,
         "volume": _volume(found.volume),
         "answer": _name(found.answer) if found.answer else None,
-        "options": [_option(option, found.volume) for option in found.options],
+        "options": [_option(option, found) for option in found.options],
         "break_even": [_break_even(one) for one in found.break_evens],
         "pay_back": [_pay_back(one, found.volume) for one in found.pay_backs],
         "months": [_month(month) for month in found.months],
@@ -42,7 +42,8 @@ def ownership_document(costs: Ownership) -> Mapping[str, object]:
 
 
 def _taken(figure: Assumed) -> Mapping[str, object]:
-    return {"value": figure.value, "as_of": figure.as_of.isoformat(), "source": figure.source}
+    origin = {"as_of": figure.as_of.isoformat(), "source": figure.source, "note": figure.note}
+    return {"value": figure.value, **origin}
 
 
 def _volume(volume: Volume) -> Mapping[str, object]:
@@ -61,8 +62,9 @@ def _name(option: Option) -> Mapping[str, object]:
     return {"way": str(option.way), "provider": option.provider, "name": option.name}
 
 
-def _option(option: Option, volume: Volume) -> Mapping[str, object]:
-    usd, cost = option.cost.usd_per_month(volume), option.cost
+def _option(option: Option, found: Comparison) -> Mapping[str, object]:
+    volume, cost = found.volume, option.cost
+    usd = cost.usd_per_month(volume)
     utilization = cost.utilization(volume)
     cold_starts = cost.cold_starts_per_day(volume) if isinstance(cost, PerActiveSecond) else None
     each = None if isinstance(cost, PerToken) else cost.capacity.requests_per_s(volume)
@@ -74,8 +76,8 @@ def _option(option: Option, volume: Volume) -> Mapping[str, object]:
         "requests_per_s_each": None if each is None else round(each, 4),
         "utilization": None if utilization is None else round(utilization, 6),
         "cold_starts_per_day": None if cold_starts is None else round(cold_starts, 3),
-        "price": _figure(option.price),
-        "price_url": option.link or None,
+        "price": {**_figure(option.price), "old": option.price.is_old(found.day)},
+        "price_source": option.price_source or None,
         "speed": _figure(option.speed) if option.speed else None,
         "notes": list(option.notes),
     }

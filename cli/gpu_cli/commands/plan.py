@@ -109,7 +109,7 @@ def _planned(model: "RecipeModel", wanted: "Wanted", market: "Market", wish: "Wi
     if not made.candidates:
         for reason in why_not(made, everything=True) if everything else ():
             print_message(reason)
-        raise nothing_fits(made, market)
+        raise nothing_fits(made, market, model.recipe)
     document = {"recipe": wanted.recipe.name, **plan_document(made), "providers": providers_document(market)}
     defaults = tuple(f"by default: {text}" for text in wanted.defaults)
     prose = (*defaults, *plan_prose(made, market, everything=everything))

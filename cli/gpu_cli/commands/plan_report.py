@@ -69,7 +69,7 @@ def plan_prose(plan: "Plan", market: "Market", *, everything: bool) -> tuple[str
     """Where the prices are from, who could not be asked, why the rest will not do, and why the first is first."""
     first = f"{len(plan.candidates)} candidates; the first: {plan.candidates[0].why}"
     return (
-        *_price_ages(market),
+        *price_ages(market),
         *silent_providers(market),
         *unknown_stock([each.offer for each in plan.candidates]),
         *why_not(plan, everything=everything),
@@ -213,7 +213,8 @@ def _marked(offer: "Offer") -> str:
     return " spot" if offer.interruptible else ""
 
 
-def _price_ages(market: "Market") -> Sequence[str]:
+def price_ages(market: "Market") -> Sequence[str]:
+    """Of which days the prices are that nobody could be asked for."""
     snapshot = market.snapshot_providers
     if not snapshot:
         return ()

@@ -1,9 +1,8 @@
 """What can be called in place of serving a model, and why something is not to be."""
 
 from collections.abc import Iterator, Mapping
-from datetime import date
 
-from gpu_cli.compare.catalogue import Catalogue, Listing, Match, is_stale
+from gpu_cli.compare.catalogue import Catalogue, Listing, Match
 from gpu_cli.compare.costs import PerToken
 from gpu_cli.compare.options import Figure, Option, Source, Unused, Way
 from gpu_cli.compare.price_table import RateLimits, Terms
@@ -18,9 +17,7 @@ _WAYS: Mapping[Match, Way] = {
 }
 
 
-def calling_options(
-    catalogue: Catalogue, recipe: Recipe, volume: Volume, today: date
-) -> tuple[list[Option], list[Unused]]:
+def calling_options(catalogue: Catalogue, recipe: Recipe, volume: Volume) -> tuple[list[Option], list[Unused]]:
     """Every listing that the recipe's constraints allow, at the price of what they ask for; and all other APIs, with
     the reason.
     """
@@ -31,7 +28,7 @@ def calling_options(
         within = listing.within(recipe.regions)
         reason = why_not_private(listing.api.terms, recipe.privacy) or _too_long(listing, volume)
         if within and not reason:
-            options.append(_option(within, recipe, volume, today))
+            options.append(_option(within, recipe, volume))
         else:
             unused.append(Unused(f"{listing.provider} {listing.name}", reason or _elsewhere(listing, recipe)))
     unused.extend(Unused(provider, reason) for provider, reason in catalogue.without(model).items())
@@ -45,13 +42,22 @@ def why_not_private(terms: Terms | None, privacy: Privacy) -> str:
     wanted = f"the recipe says privacy: {privacy}"
     if privacy is Privacy.DEDICATED:
         return f"its servers are shared, and {wanted}"
-    trains, days = (terms.trains_on_inputs, terms.retention_days) if terms else (None, None)
-    if trains is not False:
-        return f"{'it may train on requests' if trains else 'whether it trains on requests is not known'}, and {wanted}"
-    if privacy is Privacy.NO_RETENTION and days != 0:
-        kept = "how long it keeps requests is not known" if days is None else f"it may keep requests for {days} days"
-        return f"{kept}, and {wanted}"
-    return ""
+    broken = _may_train(terms) or (_may_keep(terms) if privacy is Privacy.NO_RETENTION else "")
+    noted = f" ({terms.note})" if terms and terms.note else ""
+    return f"{broken}{noted}, and {wanted}" if broken else ""
+
+
+def _may_train(terms: Terms | None) -> str:
+    trains = terms.trains_on_inputs if terms else None
+    said = {None: "whether it trains on requests is not known", True: "it may train on requests", False: ""}
+    return said[trains]
+
+
+def _may_keep(terms: Terms | None) -> str:
+    days = terms.retention_days if terms else None
+    if days is None:
+        return "how long it keeps requests is not known"
+    return f"it may keep requests for {days} days" if days else ""
 
 
 def _elsewhere(listing: Listing, recipe: Recipe) -> str:
@@ -67,7 +73,7 @@ def _too_long(listing: Listing, volume: Volume) -> str:
     return f"takes {longest:,} tokens a request, and these have {tokens:,.0f}"
 
 
-def _option(listing: Listing, recipe: Recipe, volume: Volume, today: date) -> Option:
+def _option(listing: Listing, recipe: Recipe, volume: Volume) -> Option:
     asked = listing.model.usd_per_million_tokens
     return Option(
         _WAYS[listing.match],
@@ -75,17 +81,17 @@ def _option(listing: Listing, recipe: Recipe, volume: Volume, today: date) -> Op
         listing.name,
         PerToken(asked.input, asked.output),
         Figure(Source.LIST_PRICE, listing.model.as_of),
-        notes=tuple(_notes(listing, recipe, volume, today)),
-        link=listing.model.source,
+        notes=tuple(_notes(listing, recipe, volume)),
+        price_source=listing.model.source,
     )
 
 
-def _notes(listing: Listing, recipe: Recipe, volume: Volume, today: date) -> Iterator[str]:
+def _notes(listing: Listing, recipe: Recipe, volume: Volume) -> Iterator[str]:
     model = listing.model
     if listing.match is Match.COMPARABLE:
         yield f"another model: {listing.why}"
-    if is_stale(model.as_of, today):
-        yield f"its price is of {model.as_of}: look it up again"
+    if model.note:
+        yield model.note
     if model.context and recipe.context and model.context < recipe.context:
         yield f"takes {model.context:,} tokens a request, and the recipe {recipe.context:,}"
     if model.limits:

@@ -2,19 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
 from enum import StrEnum
 
 from gpu_cli.compare.price_table import Api, ApiModel, OpenModel, Prices, UsdPerMillionTokens
 from gpu_providers.regions import is_in
-
-STALE_AFTER = timedelta(days=90)
-"""Prices older than this are shown as such: list prices change a few times a year."""
-
-
-def is_stale(as_of: date, today: date) -> bool:
-    """Whether a price of this day should be looked up again."""
-    return today - as_of > STALE_AFTER
 
 
 class Match(StrEnum):
@@ -108,7 +99,7 @@ def _kept_within(model: ApiModel, regions: Sequence[str]) -> ApiModel | None:
     if not choices:
         return None
     factor, region = min(choices)
-    prices = {name: usd if usd is None else usd * factor for name, usd in model.usd_per_million_tokens}
+    prices = {name: usd * factor for name, usd in model.usd_per_million_tokens}
     note = f"{factor:g} times its list price, to keep requests in {region}"
     return model.model_copy(
         update={

@@ -1,12 +1,13 @@
 """Serve or call, rent or buy, for one volume: everything that can be said of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from gpu_cli.compare.break_even import Envelope, Range
 from gpu_cli.compare.costs import PerToken
 from gpu_cli.compare.growth import Month, months
-from gpu_cli.compare.options import OTHER_MODELS, SERVED, Option, Unused, Way, cheapest, cheapest_of_each
+from gpu_cli.compare.options import OTHER_MODELS, Option, Unused, Way, cheapest, cheapest_of_each
 from gpu_cli.compare.owning import Owned
 from gpu_cli.compare.volume import Volume
 
@@ -48,10 +49,12 @@ class PayBack:
 class Comparison:
     """What comes of it."""
 
+    day: date
+    """Today, by which prices are old or not."""
     volume: Volume
     options: tuple[Option, ...]
-    """The cheapest of each way of serving, all calls and what may be bought: what costs least first, and closed models
-    last.
+    """All ways to the very model (the cheapest of each way of serving, calls, what may be bought), then other open
+    models, then closed ones: of each of these what costs least first.
     """
     served: tuple[Option, ...]
     """All ways of serving, for other volumes."""
@@ -65,25 +68,27 @@ class Comparison:
     @property
     def answer(self) -> Option | None:
         """The cheapest way to this very model; None where there is none."""
-        return next((option for option in self.options if option.way not in OTHER_MODELS), None)
+        return next((option for option in self.options[:1] if option.way not in OTHER_MODELS), None)
 
     @property
     def cheaper_other(self) -> Option | None:
         """Another open model that costs less than the answer; None where none does."""
-        return next((option for option in self.options[:1] if option.way is Way.CALL_OTHER), None)
+        others = [option for option in self.options if option.way is Way.CALL_OTHER]
+        found = cheapest([option for option in (self.answer, *others) if option], self.volume)
+        return found if found is not self.answer else None
 
 
-def compare(ways: Ways, volume: Volume, growth: float, months_shown: int) -> Comparison:
+def compare(ways: Ways, volume: Volume, growth: float, months_shown: int, day: date) -> Comparison:
     """For one volume that grows, or does not."""
     owned = sorted(ways.owned, key=lambda one: one.option.cost.usd_per_month(volume))[:_CARDS_SHOWN]
     bought = [one.option for one in owned]
-    called = _by_cost(ways.called, volume)
+    called = _in_order(ways.called, volume)
     served = cheapest_of_each(ways.served, volume)
-    chosen = _by_cost([*served, *called, *bought], volume)
     groups = (ways.served, _nearest(called), bought)
     return Comparison(
+        day,
         volume,
-        tuple(chosen),
+        tuple(_in_order([*served, *called, *bought], volume)),
         ways.served,
         ways.unused,
         tuple(_break_evens(ways.served, called, volume)),
@@ -92,8 +97,11 @@ def compare(ways: Ways, volume: Volume, growth: float, months_shown: int) -> Com
     )
 
 
-def _by_cost(options: Sequence[Option], volume: Volume) -> list[Option]:
-    return sorted(options, key=lambda one: (one.way is Way.REFERENCE, one.cost.usd_per_month(volume)))
+def _in_order(options: Iterable[Option], volume: Volume) -> list[Option]:
+    def place(one: Option) -> tuple[bool, bool, float]:
+        return one.way in OTHER_MODELS, one.way is Way.REFERENCE, one.cost.usd_per_month(volume)
+
+    return sorted(options, key=place)
 
 
 def _nearest(called: Sequence[Option]) -> list[Option]:
@@ -112,7 +120,7 @@ def _break_evens(served: Sequence[Option], called: Sequence[Option], volume: Vol
 
 def _pay_backs(owned: Owned, ways: Ways, volume: Volume) -> list[PayBack]:
     """Against renting the same cards, and against calling the same or a comparable model."""
-    same = [option for option in ways.served if option.way in SERVED and option.name == owned.option.name]
+    same = [option for option in ways.served if option.name == owned.option.name]
     rivals = (cheapest(same, volume), cheapest(_nearest(ways.called), volume))
     return [
         PayBack(owned, rival, owned.pays_back_after_months(volume, rival.cost.usd_per_month(volume)))

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 
 from gpu_cli.compare.costs import Cost
 from gpu_cli.compare.volume import Volume
+
+OLD_AFTER = timedelta(days=90)
 
 
 class Way(StrEnum):
@@ -27,8 +29,8 @@ class Way(StrEnum):
 SERVED = (Way.ALWAYS_ON, Way.WHILE_USED, Way.SERVERLESS)
 """On rented machines."""
 
-
 OTHER_MODELS = (Way.CALL_OTHER, Way.REFERENCE)
+"""Than the one that was asked for."""
 
 
 class Source(StrEnum):
@@ -48,6 +50,10 @@ class Figure:
     source: Source
     as_of: date | None = None
 
+    def is_old(self, today: date) -> bool:
+        """Whether it should be looked up again: list prices change a few times a year."""
+        return self.as_of is not None and today - self.as_of > OLD_AFTER
+
 
 @dataclass(frozen=True)
 class Option:
@@ -62,8 +68,8 @@ class Option:
     speed: Figure | None = None
     """None where it is somebody else's business."""
     notes: tuple[str, ...] = ()
-    link: str = ""
-    """Where its price can be looked up."""
+    price_source: str = ""
+    """Where its price can be looked up; empty where that is the cloud itself."""
 
 
 @dataclass(frozen=True)

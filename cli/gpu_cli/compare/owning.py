@@ -92,7 +92,7 @@ def _owned(name: str, card: Card, count: int, bought: Machine, known: KnownCapac
         cost,
         Figure(Source.LIST_PRICE, card.as_of),
         known.figure,
-        (card.note,) if card.note else (),
-        card.source,
+        notes=(card.note,) if card.note else (),
+        price_source=card.source,
     )
     return Owned(name, count, bought, cost, option)

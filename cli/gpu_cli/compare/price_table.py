@@ -61,8 +61,6 @@ class UsdPerMillionTokens(_Section):
 
     input: Usd
     output: Usd
-    cached_input: Usd | None = None
-    """Of input that the API has cached; None where it asks the same."""
 
 
 class RateLimits(Sourced):
@@ -112,7 +110,6 @@ class Terms(Sourced):
 class Api(_Section):
     """One provider of models by the token."""
 
-    title: Text
     no_prices: str = ""
     """Why none is listed; empty where some are."""
     terms: Terms | None = None

@@ -9,6 +9,7 @@ from gpu_cli.compare.volume import HOURS_PER_MONTH
 from gpu_cli.planner.offers.plausible_prices import why_implausible
 from gpu_cli.planner.offers.session_price import disk_usd_per_hour
 from gpu_cli.planner.rank import Candidate, Plan
+from gpu_cli.planner.sizing import Verdict
 from gpu_cli.recipe.schema import Privacy, Recipe
 from gpu_providers.base import Kind, Offer
 
@@ -16,6 +17,7 @@ _OF_STRANGERS = ("vast-", "runpod-community-")
 """How the ids of offers begin whose hosts belong to private owners."""
 _CAN_BE_READ = "its host's owner could read what runs there, whatever the cloud promises"
 _UNKNOWN_SPEED = "how fast it is is not known: gpu bench measures it"
+_TIGHT = "is tight for the model, and others fit: gpu up would take those"
 
 
 def serving_options(plan: Plan, speeds: Speeds, idle_s: float) -> tuple[list[Option], list[Unused]]:
@@ -25,14 +27,25 @@ def serving_options(plan: Plan, speeds: Speeds, idle_s: float) -> tuple[list[Opt
     """
     options: list[Option] = []
     unused: list[Unused] = []
+    fitting = {_is_serverless(candidate) for candidate in plan.candidates if not _is_tight(candidate)}
     for candidate in plan.candidates:
         offer = candidate.offer
-        known, doubt = speeds.find(offer.gpu, offer.gpu_count, candidate.configuration), why_implausible(offer)
+        is_passed_over = _is_tight(candidate) and _is_serverless(candidate) in fitting
+        doubt = _TIGHT if is_passed_over else why_implausible(offer)
+        known = speeds.find(offer.gpu, offer.gpu_count, candidate.configuration)
         if known and not doubt:
             options.extend(_ways(candidate, known, speeds, idle_s))
         else:
             unused.append(Unused(offer.offer_id, doubt or _UNKNOWN_SPEED))
     return options, unused
+
+
+def _is_tight(candidate: Candidate) -> bool:
+    return candidate.sizing is not None and candidate.sizing.verdict is Verdict.TIGHT
+
+
+def _is_serverless(candidate: Candidate) -> bool:
+    return candidate.offer.kind is Kind.SERVERLESS
 
 
 def _ways(candidate: Candidate, known: KnownCapacity, speeds: Speeds, idle_s: float) -> Iterator[Option]:
@@ -44,15 +57,15 @@ def _ways(candidate: Candidate, known: KnownCapacity, speeds: Speeds, idle_s: fl
     def option(way: Way, cost: PerDeployment | PerActiveSecond) -> Option:
         return Option(way, offer.provider, _named(offer), cost, price, known.figure, notes)
 
-    if offer.kind is Kind.SERVERLESS:
+    if _is_serverless(candidate):
         cold_start_s = max(0.0, session.start_s - session.by_terms.free_s)
         yield option(Way.SERVERLESS, PerActiveSecond(known.capacity, usd_per_hour, cold_start_s, idle_s))
         return
     yield option(Way.ALWAYS_ON, PerDeployment(known.capacity, usd_per_hour * HOURS_PER_MONTH, HOURS_PER_MONTH))
-    if not volume.all_day:
-        hours = (session.start_s + idle_s) / 3600 + volume.hours_per_day
-        days = volume.days_per_month
-        yield option(Way.WHILE_USED, PerDeployment(known.capacity, session.cost_usd * days, hours * days))
+    days = volume.days_per_month
+    hours_per_month = days * (volume.hours_per_day + (session.start_s + idle_s) / 3600)
+    if hours_per_month < HOURS_PER_MONTH:
+        yield option(Way.WHILE_USED, PerDeployment(known.capacity, session.cost_usd * days, hours_per_month))
 
 
 def _named(offer: Offer) -> str:

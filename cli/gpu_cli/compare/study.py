@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property
 
 from gpu_cli.compare.calling import calling_options
@@ -24,6 +23,7 @@ from gpu_cli.fleet.market.recipe_model import RecipeModel, configurations_of, pi
 from gpu_cli.planner.configurations import Configurations
 from gpu_cli.planner.rank import Plan
 from gpu_cli.planner.trial import usual_request
+from gpu_cli.recipe.schema import Privacy
 
 
 @dataclass(frozen=True)
@@ -54,19 +54,26 @@ class Study:
         by_the_hour = [option for option in served if option.way is Way.ALWAYS_ON]
         option = cheapest(bought or by_the_hour or served, volume)
         if option is None or isinstance(option.cost, PerToken):
-            raise nothing_fits(self._plan, self.market)
+            raise self._nothing_fits()
         return option.cost.capacity
 
-    def ways(self, volume: Volume, today: date) -> Ways:
+    def ways(self, volume: Volume) -> Ways:
         """All that there are to answer these requests. Raises UserError where there is none."""
         speeds = self._speeds(volume)
         served, not_served = self._served(speeds)
-        called, not_called = calling_options(self.catalogue, self.model.recipe, volume, today)
+        called, not_called = calling_options(self.catalogue, self.model.recipe, volume)
         bought, not_bought = self._bought(speeds)
         if not (served or called or bought):
-            raise nothing_fits(self._plan, self.market)
+            raise self._nothing_fits()
         rejected = [Unused(_which(each.offer.offer_id, each.offers), each.text) for each in self._plan.reasons()]
         return Ways(tuple(served), tuple(called), tuple(bought), (*not_called, *not_bought, *not_served, *rejected))
+
+    def _nothing_fits(self) -> UserError:
+        recipe = self.model.recipe
+        error = nothing_fits(self._plan, self.market, recipe)
+        if recipe.privacy is not Privacy.ANY:
+            error.hint += f"; `privacy: {recipe.privacy}` in the recipe leaves out APIs"
+        return error
 
     def _speeds(self, volume: Volume) -> Speeds:
         """Raises UserError for requests that no deployment of the recipe takes."""

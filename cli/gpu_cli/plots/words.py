@@ -13,7 +13,7 @@ _SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 def count(value: float) -> str:
     """Three digits at most: `0.5`, `16`, `1.5k`, `20M`."""
     for size, letter in _SCALES:
-        if abs(value) >= size:
+        if abs(value) >= 0.9995 * size:  # which is rounded to as much
             return f"{value / size:.3g}{letter}"
     return f"{value:.3g}"
 

@@ -17,6 +17,7 @@ from gpu_cli.planner.offers.filters import ANY_OFFER, Filters
 from gpu_cli.planner.offers.objectives import Optimize
 from gpu_cli.planner.offers.session_price import USUAL_SESSION, Session
 from gpu_cli.planner.rank import Plan, rank
+from gpu_cli.recipe.schema import Recipe
 
 if TYPE_CHECKING:
     from gpu_cli.fleet.launch.launch import Wanted
@@ -87,11 +88,11 @@ def plan_on(fleet: Fleet, wanted: "Wanted", model: RecipeModel, market: Market) 
     """What would be tried of this market. Raises as `launchable_plan`."""
     plan = make_plan(model, market, Wish.to_launch(fleet, wanted))
     if not plan.candidates:
-        raise nothing_fits(plan, market)
+        raise nothing_fits(plan, market, model.recipe)
     return plan
 
 
-def nothing_fits(plan: Plan, market: Market) -> UserError:
+def nothing_fits(plan: Plan, market: Market, recipe: Recipe) -> UserError:
     """Why there is no candidate: what was offered will not do, nothing was offered, or nobody could be asked."""
     if silent := why_silent(market):
         return silent
@@ -99,6 +100,8 @@ def nothing_fits(plan: Plan, market: Market) -> UserError:
     reasons = [*_rejections(plan), *(f"{name}: {answer.problem}" for name, answer in asked.items() if answer.problem)]
     hints = [answer.hint for answer in asked.values() if answer.hint]
     hint = plan.note or "; ".join(hints) or "see what the clouds have: gpu plan; or loosen `gpu:` in the recipe"
+    if recipe.regions:
+        hint += f"; `regions: [{', '.join(recipe.regions)}]` in the recipe leaves out what is elsewhere"
     return UserError(Exit.NOTHING_FITS, "nothing-fits", f"nothing fits: {'; '.join(reasons)}", hint=hint)
 
 
