@@ -158,7 +158,7 @@ def test_without_its_key_no_guard_here_ends_it_for_being_idle(fleet: Fleet) -> N
         assert guard.try_acquire()
         assert "idle 10m" not in listed()
         tiny = fleet.store.get("gpu-tiny-1")
-        armed = {(stop.kind, stop.by): stop.armed for stop in stops_now(fleet, tiny, fleet.clock.now())}
+        armed = {(stop.kind, stop.by): stop.armed for stop in stops_now(fleet, tiny)}
     assert armed["idle", "guard"] is False
     assert armed["deadline", "guard"] is True
 
