@@ -6,6 +6,7 @@ application behind the real guard middleware, whose key is VLLM_API_KEY.
 
 import importlib.util
 import json
+import os
 import re
 import threading
 import time
@@ -40,29 +41,41 @@ FAULTS: Mapping[str, Collection[str]] = {
     "open-to-a-wrong-key": {"closed-routes"},
     "open-for-reading-to-a-wrong-key": {"closed-routes"},
     "open-websocket": {"closed-routes"},
+    "open-to-half-a-key": {"closed-routes"},
+    "open-to-other-case": {"closed-routes"},
     "no-usage": {"chat"},
+    "usage-of-another-answer": {"chat"},
+    "no-finish-reason": {"chat", "stop", "tool-call", "tool-calls-parallel"},
     "truncated-stream": {"stream"},
     "no-done": {"stream"},
     "stream-in-one-piece": {"stream"},
+    "role-in-every-piece": {"stream"},
     "no-stream-usage": {"stream-usage"},
+    "usage-so-far": {"stream-usage"},
     "stop-ignored": {"stop"},
     "stop-word-kept": {"stop"},
     "no-logprobs": {"logprobs"},
+    "no-top-logprobs": {"logprobs"},
     "prose-for-json": {"json-mode"},
     "schema-ignored": {"json-schema"},
     "thoughts-in-the-answer": {"reasoning"},
     "invented-tool": _CALLS,
-    "calls-as-text": _CALLS,
+    "calls-as-text": {"tool-call", "tool-call-stream"},
     "broken-arguments": _CALLS,
+    "arguments-as-object": _CALLS,
+    "call-that-ends-for-stop": _CALLS,
+    "calls-without-index": {"tool-call-stream"},
     "cut-arguments-in-streams": {"tool-call-stream"},
     "same-id": {"tool-calls-parallel"},
     "force-ignored": {"tool-call-forced"},
     "needless-call": {"tool-call-needless"},
     "serial": {"many-at-once"},
     "refuses-many": {"many-at-once"},
+    "answers-mixed-up": {"many-at-once"},
     "cancelled-runs-on": {"cancelled-stream"},
     "short-context": {"context"},
     "prompt-cut-early": {"context"},
+    "one-token-too-many": {"context-exceeded"},
     "long-prompt-cut": {"context-exceeded"},
     "long-prompt-500": {"context-exceeded"},
     "long-prompt-unexplained": {"context-exceeded"},
@@ -86,26 +99,32 @@ class BrokenServer:
         self._faults = faults
         self._guarded = GuardMiddleware(self._answer)
         self._running = 0
+        self._latest_prompt_tokens = 0
         self._lock = threading.Lock()
         self._turn = threading.Lock()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        wrong = headers.get(b"authorization") == b"Bearer sk-wrong"
-        if self._is_open(scope["method"], scope["path"], wrong=wrong, upgrade=b"upgrade" in headers):
-            await reply(send, 101 if b"upgrade" in headers else 200, {})
+        said = headers.get(b"authorization", b"").decode()
+        upgrade = b"upgrade" in headers
+        if self._is_open(scope["method"], scope["path"], said=said, upgrade=upgrade):
+            await reply(send, 101 if upgrade else 200, {})
         else:
             await self._guarded(scope, receive, send)
 
     def _has(self, fault: str) -> bool:
         return fault in self._faults
 
-    def _is_open(self, method: str, path: str, *, wrong: bool, upgrade: bool) -> bool:
+    def _is_open(self, method: str, path: str, *, said: str, upgrade: bool) -> bool:
+        key, right = said.removeprefix("Bearer "), os.environ["VLLM_API_KEY"]
+        wrong = key == "sk-wrong"
         return (
             (self._has("open-route") and (method, path) == ("POST", "/invocations"))
             or (self._has("open-spelling") and path == "/v1/models/")
             or (self._has("open-to-a-wrong-key") and method == "POST" and wrong)
             or (self._has("open-for-reading-to-a-wrong-key") and method == "GET" and wrong)
+            or (self._has("open-to-half-a-key") and key in right[:-1] and key != "")
+            or (self._has("open-to-other-case") and key != right and key.lower() == right.lower())
             or (self._has("open-websocket") and upgrade)
         )
 
@@ -113,8 +132,7 @@ class BrokenServer:
         if scope["path"] == "/v1/chat/completions":
             await self._chat(json.loads((await receive())["body"]), send)
         elif scope["path"] == "/v1/models":
-            about = {"object": "model", "owned_by": "vllm", "max_model_len": CONTEXT_TOKENS}
-            await reply(send, 200, {"object": "list", "data": [{"id": name, **about} for name in self._models()]})
+            await reply(send, 200, {"object": "list", "data": self._models()})
         elif scope["path"] == "/openapi.json":
             await reply(send, 200, {"paths": {"/v1/chat/completions": {}, "/v1/files/{id}": {}}})
         elif scope["path"] == "/metrics":
@@ -123,8 +141,9 @@ class BrokenServer:
         else:
             await reply(send, 404, {"detail": "Not Found"})
 
-    def _models(self) -> list[str]:
-        return ["another"] if self._has("lists-another-model") else [MODEL]
+    def _models(self) -> list[Document]:
+        name = "another" if self._has("lists-another-model") else MODEL
+        return [{"id": name, "object": "model", "owned_by": "vllm", "max_model_len": CONTEXT_TOKENS}]
 
     def _metrics(self) -> str:
         counters = ("request_success_total", "prompt_tokens_total", "generation_tokens_total", "num_requests_waiting")
@@ -134,7 +153,8 @@ class BrokenServer:
     async def _chat(self, request: Document, send: Send) -> None:
         try:
             prompt_tokens = self._prompt_tokens(request)
-            with self._slot():
+            self._latest_prompt_tokens = prompt_tokens
+            with self._slot(streams=bool(request.get("stream"))):
                 said = self._said(request)
                 if request.get("stream"):
                     await self._stream(send, request, said, prompt_tokens)
@@ -144,9 +164,9 @@ class BrokenServer:
             await reply(send, refusal.status, refusal.document)
 
     @contextmanager
-    def _slot(self) -> Iterator[None]:
+    def _slot(self, *, streams: bool) -> Iterator[None]:
         with self._lock:
-            if self._has("refuses-many") and self._running:
+            if self._has("refuses-many") and streams and self._running:
                 raise Refused(429, {"error": {"message": "too many requests"}})
             self._running += 1
         try:
@@ -162,14 +182,14 @@ class BrokenServer:
     def _prompt_tokens(self, request: Document) -> int:
         words = sum(FRAME_TOKENS + len(message["content"].split()) for message in request["messages"])
         context = CONTEXT_TOKENS * 3 // 4 if self._has("short-context") else CONTEXT_TOKENS
-        if words + request["max_tokens"] <= context:
+        if words + request["max_tokens"] <= context + self._has("one-token-too-many"):
             return min(words, CONTEXT_TOKENS * 3 // 4) if self._has("prompt-cut-early") else words
         if self._has("long-prompt-cut"):
             return CONTEXT_TOKENS - 1
         if self._has("long-prompt-500"):
             raise Refused(500, {"error": {"message": "Internal Server Error"}})
         if self._has("long-prompt-unexplained"):
-            raise Refused(400, {})
+            raise Refused(400, {"detail": "too long"})
         raise Refused(400, {"error": {"message": f"This model's maximum context length is {context} tokens."}})
 
     def _said(self, request: Document) -> Document:
@@ -178,7 +198,8 @@ class BrokenServer:
         if request.get("tools") and (calls := self._calls(request, question)):
             if self._has("calls-as-text") and request.get("tool_choice", "auto") == "auto":
                 return spoken(f"<tool_call>{json.dumps(calls)}</tool_call>")
-            return {**spoken(""), "tool_calls": calls, "finish_reason": "tool_calls"}
+            ends = "stop" if self._has("call-that-ends-for-stop") else "tool_calls"
+            return {**spoken(""), "tool_calls": calls, "finish_reason": ends}
         if response_format := request.get("response_format"):
             return spoken(self._document(response_format["type"]))
         if "9.11" in question:
@@ -199,6 +220,8 @@ class BrokenServer:
         calls = [call(name, city, 0 if self._has("same-id") else place) for place, city in enumerate(cities)]
         for one in calls if broken else []:
             one["function"]["arguments"] = one["function"]["arguments"][:-2]
+        for one in calls if self._has("arguments-as-object") else []:
+            one["function"]["arguments"] = json.loads(one["function"]["arguments"])
         return calls
 
     def _document(self, kind: str) -> str:
@@ -221,21 +244,29 @@ class BrokenServer:
         said = {**spoken("".join(words[:kept])), "finish_reason": "length" if until is None else "stop"}
         if request.get("logprobs") and not self._has("no-logprobs"):
             likeliest = [{"token": word, "logprob": -0.5, "bytes": None} for word in ("one ", "two ")]
-            said["logprobs"] = {"content": [{**likeliest[0], "top_logprobs": likeliest} for _ in words]}
+            top = [] if self._has("no-top-logprobs") else likeliest
+            said["logprobs"] = {"content": [{**likeliest[0], "top_logprobs": top} for _ in words]}
         return said
 
     def _whole(self, said: Document, prompt_tokens: int) -> Document:
         message = {name: said.get(name) for name in ("content", "reasoning", "tool_calls")}
         choice = {name: said.get(name) for name in ("finish_reason", "logprobs")}
+        if self._has("no-finish-reason"):
+            choice["finish_reason"] = None
         choices = [{"index": 0, "message": {"role": "assistant", **message}, **choice}]
         usage = {} if self._has("no-usage") else {"usage": counts(prompt_tokens, said)}
+        if self._has("usage-of-another-answer"):
+            usage = {"usage": counts(prompt_tokens, spoken("one two three"))}
         return {"id": "chatcmpl-1", "object": "chat.completion", "model": MODEL, "choices": choices, **usage}
 
     async def _stream(self, send: Send, request: Document, said: Document, prompt_tokens: int) -> None:
+        options = request.get("stream_options") or {}
         await send_start(send, 200, b"text/event-stream")
         try:
             for delta in self._deltas(said):
-                await event(send, {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+                tokens = self._latest_prompt_tokens if self._has("answers-mixed-up") else prompt_tokens
+                usage = {"usage": counts(tokens, spoken("one"))} if options.get("continuous_usage_stats") else {}
+                await event(send, {"choices": [{"index": 0, "delta": delta, "finish_reason": None}], **usage})
                 time.sleep(TOKEN_S)
         except OSError:  # nobody reads any more
             time.sleep(RUNS_ON_S if self._has("cancelled-runs-on") else 0)
@@ -243,21 +274,27 @@ class BrokenServer:
         if self._has("truncated-stream"):
             return
         await event(send, {"choices": [{"index": 0, "delta": {}, "finish_reason": said["finish_reason"]}]})
-        if (request.get("stream_options") or {}).get("include_usage") and not self._has("no-stream-usage"):
-            await event(send, {"choices": [], "usage": counts(prompt_tokens, said)})
+        if options.get("include_usage") and not self._has("no-stream-usage"):
+            counted = spoken("one") if self._has("usage-so-far") else said
+            await event(send, {"choices": [], "usage": counts(prompt_tokens, counted)})
         if not self._has("no-done"):
             await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
 
     def _deltas(self, said: Document) -> Iterator[Document]:
         yield {"role": "assistant", "content": ""}
         for place, one in enumerate(said.get("tool_calls") or []):
+            about = {} if self._has("calls-without-index") else {"index": place}
             arguments = one["function"]["arguments"]
-            yield {"tool_calls": [{**one, "index": place, "function": {**one["function"], "arguments": ""}}]}
-            yield {"tool_calls": [{"index": place, "function": {"arguments": arguments[:5]}}]}
-            yield {"tool_calls": [{"index": place, "function": {"arguments": arguments[5:]}}]}
+            if self._has("arguments-as-object"):
+                yield {"tool_calls": [{**one, **about}]}
+                continue
+            yield {"tool_calls": [{**one, **about, "function": {**one["function"], "arguments": ""}}]}
+            yield {"tool_calls": [{**about, "function": {"arguments": arguments[:5]}}]}
+            yield {"tool_calls": [{**about, "function": {"arguments": arguments[5:]}}]}
         words = said["content"].split(" ")
         pieces = [said["content"]] if self._has("stream-in-one-piece") else [f"{word} " for word in words if word]
-        yield from ({"content": piece} for piece in pieces)
+        role = {"role": "assistant"} if self._has("role-in-every-piece") else {}
+        yield from ({"content": piece, **role} for piece in pieces)
 
 
 def spoken(text: str) -> Document:

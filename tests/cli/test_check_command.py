@@ -6,14 +6,29 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from threading import Event
 
 import pytest
-from broken_server import CONTEXT_TOKENS, BrokenServer, serving
+from broken_server import CONTEXT_TOKENS, BrokenServer, Document, serving
 from conftest import WriteRecipe
-from driver import Gpu, wait_until
+from driver import PATIENCE_S, Gpu, wait_until
 
 KEY = "sk-of-the-endpoint"
 FINDING_KEYS = ["id", "name", "outcome", "promised", "detail", "seconds"]
+
+
+class Hanging(BrokenServer):
+    """It hangs when many ask at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.let_go = Event(), Event()
+
+    def _said(self, request: Document) -> Document:
+        if "please" in request["messages"][-1]["content"]:
+            self.asked.set()
+            self.let_go.wait(PATIENCE_S)
+        return super()._said(request)
 
 
 @pytest.fixture
@@ -55,6 +70,25 @@ def test_what_is_no_base_url_is_refused_without_repeating_it(gpu: Gpu, url: str)
     checked = gpu("check", url, env={"OPENAI_API_KEY": KEY})
     assert checked.exit == 2
     assert "password" not in checked.stderr
+
+
+def test_the_key_is_not_sent_where_others_can_read_it(gpu: Gpu) -> None:
+    checked = gpu("check", "http://gpu.example.com/v1", "--json", env={"OPENAI_API_KEY": KEY})
+    assert (checked.exit, checked.error["code"]) == (6, "plain-http"), "nobody was looked for"
+
+
+def test_ctrl_c_ends_the_checks_and_keeps_what_they_have_found(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server = Hanging()
+    with serving(server) as base_url:
+        checking = gpu.start("check", base_url)
+        assert server.asked.wait(PATIENCE_S)
+        checking.signal(signal.SIGINT)
+        checked = checking.result()
+        server.let_go.set()
+    assert checked.exit == 130
+    assert "closed-routes" in checked.stderr
 
 
 def test_an_endpoint_where_nobody_is_did_not_answer(gpu: Gpu, free_port: int) -> None:

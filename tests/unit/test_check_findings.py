@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG002 - a server is given more than some of these look at
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from broken_server import CONTEXT_TOKENS, MODEL, BrokenServer, Document, Refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_cli.check import closed, run
+from gpu_cli.check import closed, run, target
 from gpu_cli.check.context import Ruler
 from gpu_cli.check.finding import Broken, Finding, Outcome, Skipped
 from gpu_cli.check.load import Span, most_at_once
@@ -45,9 +46,9 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Any:
 def found(server: BrokenServer, promises: Promises = TOOLS, *, repeat: int = 3) -> dict[str, Finding]:
     with (
         serving(server) as base_url,
-        reached(base_url, Secret(KEY), MODEL, promises, repeat=repeat) as target,
+        reached(base_url, Secret(KEY), MODEL, promises, repeat=repeat) as there,
     ):
-        return {finding.check_id: finding for finding in run_checks(target)}
+        return {finding.check_id: finding for finding in run_checks(there)}
 
 
 def target_at(base_url: str, promises: Promises = TOOLS) -> Target:
@@ -61,6 +62,63 @@ class Forgetful(BrokenServer):
         calls = super()._calls(request, question)
         forgets = "Oslo" in question and "tool_choice" not in request
         return [call("oslo_weather", "Oslo", 0)] if forgets else calls
+
+
+class Reluctant(BrokenServer):
+    """It does not always see that a tool is wanted, and sees it where none is."""
+
+    def _calls(self, request: Document, question: str) -> list[Document]:
+        if "2 + 2" in question:
+            return [call("get_time", "Oslo", 0)]
+        return [] if "Oslo" in question else super()._calls(request, question)
+
+
+class Bare(BrokenServer):
+    """Its model only goes on with what is written."""
+
+    def _said(self, request: Document) -> Document:
+        raise Refused(400, {"error": {"message": "default chat template is no longer allowed"}})
+
+
+class Busy(BrokenServer):
+    """It has had enough for today."""
+
+    def _said(self, request: Document) -> Document:
+        raise Refused(429, {"error": {"message": "rate limit"}})
+
+
+class Elsewhere(BrokenServer):
+    """Somebody else's: it lists models to anybody, and its newest take other names; it remembers what came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unkeyed: list[tuple[str, str]] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if (b"authorization", f"Bearer {KEY}".encode()) not in scope["headers"]:
+            self.unkeyed.append((scope["method"], scope["path"]))
+        await super().__call__(scope, receive, send)
+
+    def _models(self) -> list[Document]:
+        return [{**about, "owned_by": "somebody", "max_model_len": None} for about in super()._models()]
+
+    def _prompt_tokens(self, request: Document) -> int:
+        if refused := {"max_tokens", "temperature"} & request.keys():
+            message = f"Unsupported parameter: {min(refused)}. Use 'max_completion_tokens' instead."
+            raise Refused(400, {"error": {"message": message}})
+        request["max_tokens"] = request["max_completion_tokens"] // 100
+        return super()._prompt_tokens(request)
+
+    def _counted(self, request: Document) -> Document:
+        return {**super()._counted(request), "finish_reason": "stop"}
+
+
+class Hung(BrokenServer):
+    """It takes chats, and says nothing."""
+
+    def _said(self, request: Document) -> Document:
+        time.sleep(0.4)
+        return super()._said(request)
 
 
 class OneAtATime(BrokenServer):
@@ -80,8 +138,8 @@ class Talkative(BrokenServer):
 class Several(BrokenServer):
     """It serves two models."""
 
-    def _models(self) -> list[str]:
-        return ["one", "two"]
+    def _models(self) -> list[Document]:
+        return [{**about, "id": name} for about in super()._models() for name in ("one", "two")]
 
 
 class Mortal(BrokenServer):
@@ -118,6 +176,55 @@ def test_the_share_of_right_calls_is_told_and_an_invented_tool_by_its_name(only:
     invented = "2/3: it called 'oslo_weather', which is no tool that it was offered"
     assert findings["tool-call"].detail == findings["tool-call-stream"].detail == invented
     assert (findings["tool-call-forced"].outcome, findings["tool-call-forced"].detail) == (Outcome.OK, "3/3")
+
+
+def test_a_model_that_calls_now_and_then_does_what_it_can_and_the_share_is_told(only: Any) -> None:
+    only("tool-call", "tool-call-stream", "tool-call-needless")
+    findings = found(Reluctant())
+    assert findings["tool-call"].detail == findings["tool-call-stream"].detail == "2/3: it called no tool"
+    assert findings["tool-call-needless"].detail == "0/3: it called get_time for 2 + 2"
+    assert [one.outcome for one in findings.values()] == [Outcome.OK, Outcome.OK, Outcome.CANNOT]
+
+
+def test_a_model_without_a_chat_template_cannot_chat(only: Any) -> None:
+    only("models", "chat", "stream", "stop")
+    findings = found(Bare())
+    assert [one.outcome for one in findings.values()] == [Outcome.OK, *[Outcome.CANNOT] * 3]
+    assert "no chat template" in findings["stream"].detail
+
+
+@pytest.mark.parametrize(("promises", "outcome"), [(Promises(), Outcome.SKIPPED), (TOOLS, Outcome.FAILED)])
+def test_too_many_requests_tell_nothing_of_an_endpoint_that_promises_none(
+    promises: Promises, outcome: Outcome, only: Any
+) -> None:
+    only("chat", "stream")
+    assert [one.outcome for one in found(Busy(), promises).values()] == [outcome] * 2
+
+
+def test_somebody_elses_api_is_asked_in_its_words_and_little_without_the_key(only: Any) -> None:
+    only("models", "closed-routes", "chat", "stream", "stop", "json-mode")
+    server = Elsewhere()
+    findings = found(server, Promises())
+    assert {one.outcome for one in findings.values()} == {Outcome.OK}, findings
+    assert set(server.unkeyed) == {("POST", "/v1/chat/completions"), ("POST", "/v1/completions")}
+    assert len(server.unkeyed) == 12
+
+
+def test_an_endpoint_that_hangs_is_waited_for_once(only: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    only("chat", "stream", "json-mode")
+    monkeypatch.setattr(target, "REQUEST_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(target, "ALIVE_TIMEOUT_S", 0.1)
+    findings = found(Hung())
+    assert [one.outcome for one in findings.values()] == [Outcome.FAILED, Outcome.SKIPPED, Outcome.SKIPPED]
+    assert findings["chat"].detail == "no answer came in time"
+
+
+def test_what_an_edge_says_for_itself_opens_nothing_and_what_a_route_says_of_a_request_does() -> None:
+    with serving(BrokenServer()) as base_url:
+        ours, other = target_at(base_url), target_at(base_url, Promises())
+    statuses = (200, 302, 400, 401, 404, 422, 429, 500, 502, 524)
+    assert [status for status in statuses if not closed.is_refusal(ours, status)] == [200, 302, 400, 422, 500]
+    assert [status for status in statuses if not closed.is_refusal(other, status)] == [200, 302]
 
 
 def test_a_model_that_makes_one_call_at_a_time_cannot_do_more_and_breaks_no_promise(only: Any) -> None:
@@ -188,8 +295,8 @@ def test_a_key_that_is_refused_is_told_before_anything_is_checked() -> None:
 
 
 def test_the_only_model_is_meant_and_of_several_one_has_to_be_named() -> None:
-    with serving(BrokenServer()) as base_url, reached(base_url, Secret(KEY), None, TOOLS, repeat=1) as target:
-        assert (target.model, target.served_context_tokens) == (MODEL, CONTEXT_TOKENS)
+    with serving(BrokenServer()) as base_url, reached(base_url, Secret(KEY), None, TOOLS, repeat=1) as there:
+        assert (there.model, there.served_context_tokens) == (MODEL, CONTEXT_TOKENS)
     with (
         serving(Several()) as base_url,
         pytest.raises(UserError, match="serves 2 models: one, two"),

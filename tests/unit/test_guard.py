@@ -16,7 +16,7 @@ from gpu_cli import __version__
 from gpu_cli.fleet.deployment import State
 from gpu_cli.fleet.end.spot import Terms, spot_recipes
 from gpu_cli.fleet.fleet import Fleet
-from gpu_cli.fleet.guard.process import await_guard, guard_lives, lock_path, version_path
+from gpu_cli.fleet.guard.process import await_guard, call_guard, guard_lives, lock_path, version_path
 from gpu_cli.fleet.guard.run import LINGER_S, run
 from gpu_cli.fleet.guard.turn import TURN_S, Guard
 from gpu_cli.locks import Lock, released
@@ -71,6 +71,16 @@ def test_what_a_dead_guard_has_written_does_not_speak_for_the_next_one(tmp_path:
         version_path(fleet.paths).write_text(f"{ended.pid} {__version__}\n")
         clock.on_sleep = lambda: version_path(fleet.paths).write_text(f"{os.getpid()} {__version__}\n")
         await_guard(fleet, ended)
+    assert clock.now() > NOW
+
+
+def test_a_guard_that_has_only_just_begun_is_waited_for_and_not_doubled(tmp_path: Path) -> None:
+    clock = FakeClock()
+    fleet = make_fleet(tmp_path, clock=clock)
+    clock.on_sleep = lambda: version_path(fleet.paths).write_text(f"{os.getpid()} {__version__}\n")
+    with closing(fleet.store), released(Lock(lock_path(fleet.paths))) as lock:
+        assert lock.try_acquire()
+        assert call_guard(fleet) is None
     assert clock.now() > NOW
 
 

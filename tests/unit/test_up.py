@@ -20,6 +20,8 @@ from gpu_cli.recipe.files import parse_recipe
 from gpu_cli.ui.progress import Silent
 from gpu_providers.base import Link
 
+RECIPE = parse_recipe("name: tiny\nmodel: A/B\n", Path("/tiny.yaml"), shown="tiny.yaml")
+
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
@@ -35,9 +37,8 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 
 
 def up_again(fleet: Fleet, link: Link) -> Deployment:
-    recipe = parse_recipe("name: tiny\nmodel: A/B\n", Path("/tiny.yaml"), shown="tiny.yaml")
-    fleet.store.add(deployment(recipe_digest=recipe.digest(), link=link))
-    wanted = Wanted(recipe, "tiny", resolve_limits(Settings({}, ()), recipe, {}))
+    fleet.store.add(deployment(recipe_digest=RECIPE.digest(), link=link))
+    wanted = Wanted(RECIPE, "tiny", resolve_limits(Settings({}, ()), RECIPE, {}))
     with released(fleet.launch_lock("tiny")) as lock:
         return bring_up(fleet, wanted, lock, provider=None, progress=Silent(), tried=[])
 
@@ -51,3 +52,20 @@ def test_what_runs_behind_a_forwarder_needs_one_that_works(fleet: Fleet) -> None
         up_again(fleet, Link.TLS)
     assert refused.value.code == "no-certificate"
     assert fleet.store.get("gpu-tiny-1").is_live, "another machine may have its certificate"
+
+
+def test_what_another_process_still_checks_is_waited_for(fleet: Fleet) -> None:
+    """It is up, and tied to that process until it has passed."""
+    fleet.store.add(deployment(recipe_digest=RECIPE.digest(), link=Link.DIRECT, tied=True))
+    waits: list[str] = []
+
+    class Patient(Silent):
+        def detail(self, text: str) -> None:
+            waits.append(text)
+            fleet.store.update("gpu-tiny-1", tied=False)
+
+    wanted = Wanted(RECIPE, "tiny", resolve_limits(Settings({}, ()), RECIPE, {}))
+    with released(fleet.launch_lock("tiny")) as other, released(fleet.launch_lock("tiny")) as lock:
+        assert other.try_acquire()
+        assert bring_up(fleet, wanted, lock, provider=None, progress=Patient(), tried=[]).is_live
+    assert waits == ["another gpu is launching tiny"]

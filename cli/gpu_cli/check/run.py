@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 import openai
@@ -10,12 +10,10 @@ import openai
 from gpu_cli.check import basics, closed, context, load, streaming, structured, tools
 from gpu_cli.check.finding import Broken, Cannot, Finding, Outcome, Skipped
 from gpu_cli.check.promises import Promises
-from gpu_cli.check.target import Target, refusal, still_answers
+from gpu_cli.check.target import MISREAD, Target, still_answers
 
 LONGEST_DETAIL = 160
-_MISREAD = (AttributeError, LookupError, TypeError, ValueError)
-"""Clients take what a server says for what it should be, and stumble over what it is not."""
-_BREACHES = (Broken, openai.OpenAIError, httpx.HTTPError, *_MISREAD)
+_BREACHES = (Broken, openai.OpenAIError, httpx.HTTPError, *MISREAD)
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,8 @@ CHECKS = (
     Check("tool-calls-parallel", "calls several tools at once", tools.calls_several_tools, WITH_TOOLS),
     Check("tool-call-forced", "calls the tool it is told", tools.calls_what_it_is_told, WITH_TOOLS),
     Check("tool-call-needless", "calls none without need", tools.calls_nothing_needlessly, WITH_TOOLS),
-    Check("many-at-once", "answers many at once", load.answers_many_at_once),
     Check("cancelled-stream", "frees what is cancelled", streaming.frees_the_slot_of_a_cancelled_stream),
+    Check("many-at-once", "answers many at once", load.answers_many_at_once),
     Check("context", "takes the promised context", context.takes_what_it_promises, BY_A_RECIPE),
     Check("context-exceeded", "refuses more than that", context.refuses_more_than_it_takes, BY_A_RECIPE),
 )
@@ -80,14 +78,18 @@ def run_checks(target: Target, *, told: Callable[[str], object] = lambda _: None
     gone = False
     for check in CHECKS:
         told(check.name)
-        finding = _skipped(check, target) if gone else _finding(check, target)
-        yield finding
-        gone = gone or (finding.outcome in (Outcome.FAILED, Outcome.CANNOT) and not still_answers(target))
+        if gone:
+            yield _unasked(check, target, Outcome.SKIPPED, "the endpoint does not answer any more")
+        elif target.promises.recipe and not check.is_promised(target.promises):
+            yield _unasked(check, target, Outcome.CANNOT, check.promise.missing)
+        else:
+            finding = _finding(check, target)
+            gone = finding.outcome is not Outcome.OK and not still_answers(target)
+            yield replace(finding, outcome=Outcome.FAILED) if gone else finding
 
 
-def _skipped(check: Check, target: Target) -> Finding:
-    promised = check.is_promised(target.promises)
-    return Finding(check.check_id, check.name, promised, Outcome.SKIPPED, "the endpoint does not answer any more", 0.0)
+def _unasked(check: Check, target: Target, outcome: Outcome, why: str) -> Finding:
+    return Finding(check.check_id, check.name, check.is_promised(target.promises), outcome, why, 0.0)
 
 
 def _finding(check: Check, target: Target) -> Finding:
@@ -98,10 +100,8 @@ def _finding(check: Check, target: Target) -> Finding:
 
 
 def _outcome(check: Check, target: Target, *, promised: bool) -> tuple[Outcome, str]:
-    if target.promises.recipe and not promised:
-        return Outcome.CANNOT, check.promise.missing
     try:
-        return Outcome.OK, check.run(target)
+        return Outcome.OK, _answer(check, target)
     except Skipped as reason:
         return Outcome.SKIPPED, str(reason)
     except Cannot as reason:
@@ -110,11 +110,16 @@ def _outcome(check: Check, target: Target, *, promised: bool) -> tuple[Outcome, 
         return Outcome.FAILED if promised else Outcome.CANNOT, _in_words(breach)
 
 
+def _answer(check: Check, target: Target) -> str:
+    try:
+        return check.run(target)
+    except openai.APIStatusError as error:
+        raise target.refused(error.status_code, error.response.text) from error
+
+
 def _in_words(breach: Exception) -> str:
     if isinstance(breach, Broken):
         return str(breach)
-    if isinstance(breach, openai.APIStatusError):
-        return refusal(breach.status_code, breach.response.text)
     if isinstance(breach, openai.APITimeoutError | httpx.TimeoutException):
         return "no answer came in time"
     if isinstance(breach, openai.OpenAIError | httpx.HTTPError):

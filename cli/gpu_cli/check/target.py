@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
@@ -11,7 +11,7 @@ import httpx
 import openai
 from openai.types import Model
 
-from gpu_cli.check.finding import Broken
+from gpu_cli.check.finding import Broken, Cannot, Skipped
 from gpu_cli.check.promises import Promises
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
@@ -19,12 +19,22 @@ from gpu_providers.base import Secret
 
 REQUEST_TIMEOUT_S = 120.0
 """For one short answer: a small machine takes its time."""
+REASONED_TIMEOUT_S = 600.0
+"""For one that comes after thoughts."""
+ALIVE_TIMEOUT_S = 30.0
+"""For one token."""
 SHORT_TIMEOUT_S = 15.0
 """For what takes no computing."""
 ANSWER_TOKENS = 256
 REASONED_TOKENS = 4096
 """For an answer that comes after thoughts."""
+UNKNOWN_ROOM_TOKENS = 2048
+"""Of an answer, where nobody says how long it may be."""
+HIDDEN_TOKENS = 2048
+"""For thoughts that are not shown, and are counted."""
 USUAL_TRIES = 3
+MISREAD = (AttributeError, LookupError, TypeError, ValueError)
+"""Clients take what a server says for what it should be, and stumble over what it is not."""
 
 
 class _Ways(TypedDict):
@@ -47,6 +57,8 @@ class Target:
     """What the endpoint's own list says of the model."""
     repeat: int = USUAL_TRIES
     """How often a model is asked for what it may do one time and not another."""
+    hides_thoughts: bool = False
+    """It is one of OpenAI's own that take neither `max_tokens` nor a temperature."""
 
     @property
     def root_url(self) -> str:
@@ -67,23 +79,47 @@ class Target:
     @property
     def answer_tokens(self) -> int:
         """Room enough for an answer of a sentence or two."""
-        wanted = REASONED_TOKENS if self.promises.reasoning else ANSWER_TOKENS
-        return min(wanted, (self.context_tokens or 2 * wanted) // 2)
+        return self.at_most(REASONED_TOKENS if self.promises.reasoning else ANSWER_TOKENS)
+
+    @property
+    def timeout_s(self) -> float:
+        """For one such answer."""
+        return _timeout_s(self.promises)
+
+    @property
+    def is_vllm(self) -> bool:
+        """By its own word."""
+        return self.listed is not None and self.listed.owned_by == "vllm"
 
     @property
     def at_length(self) -> Mapping[str, Any]:
         """Makes vLLM go on for as long as it may, whatever the model would like; others refuse what is not theirs."""
-        return {"ignore_eos": True} if self.listed and self.listed.owned_by == "vllm" else {}
+        return {"ignore_eos": True} if self.is_vllm else {}
 
     @property
     def key_header(self) -> Mapping[str, str]:
         """How the key is sent."""
         return {"Authorization": f"Bearer {self.key.reveal()}"}
 
-    def request(self, question: str, **options: Any) -> dict[str, Any]:
+    def at_most(self, tokens: int) -> int:
+        """As many of an answer, or half of the context."""
+        return min(tokens, self.context_tokens // 2 if self.context_tokens else UNKNOWN_ROOM_TOKENS)
+
+    def request(self, question: str, *, max_tokens: int | None = None, **options: Any) -> dict[str, Any]:
         """What asks for the likeliest answer, so that it is the same each time."""
-        asked = {"model": self.model, "messages": [{"role": "user", "content": question}], "temperature": 0}
-        return {**asked, "max_tokens": self.answer_tokens, **options}
+        most = self.answer_tokens if max_tokens is None else max_tokens
+        asked = {"model": self.model, "messages": [{"role": "user", "content": question}], **options}
+        if self.hides_thoughts:
+            return {**asked, "max_completion_tokens": most + HIDDEN_TOKENS}
+        return {**asked, "max_tokens": most, "temperature": 0}
+
+    def refused(self, status: int, body: str) -> Exception:
+        """What it means that a request was answered so."""
+        if status == httpx.codes.TOO_MANY_REQUESTS and not self.promises.recipe:
+            return Skipped(refusal(status, body))
+        if status == httpx.codes.BAD_REQUEST and "chat template" in body:
+            return Cannot("its model has no chat template: it is not made to chat")
+        return Broken(refusal(status, body))
 
     def choice(self, question: str, **options: Any) -> Any:
         """The one answer, as the `openai` client gives it. Raises Broken when there is not one."""
@@ -141,21 +177,37 @@ def reached(base_url: str, key: Secret, model: str | None, promises: Promises, *
     Raises UserError NEVER_HEALTHY when it does not answer, CREDENTIALS when it refuses the key, BAD_INPUT when it has
     to be told which model.
     """
-    http = openai.DefaultHttpxClient(timeout=REQUEST_TIMEOUT_S, **_ways(base_url))
+    http = openai.DefaultHttpxClient(timeout=_timeout_s(promises), **_ways(base_url))
     with openai.OpenAI(base_url=base_url, api_key=key.reveal(), max_retries=0, http_client=http) as client:
         listed = _listed(client)
         chosen = model or _only(listed)
         known = next((one for one in listed if one.id == chosen), None)
-        yield Target(base_url, key, chosen, promises, client, known, repeat)
+        target = Target(base_url, key, chosen, promises, client, known, repeat)
+        yield replace(target, hides_thoughts=not (promises.recipe or target.is_vllm) and _hides_thoughts(target))
+
+
+def _timeout_s(promises: Promises) -> float:
+    return REASONED_TIMEOUT_S if promises.reasoning else REQUEST_TIMEOUT_S
+
+
+def _hides_thoughts(target: Target) -> bool:
+    """OpenAI's models that think say which name they want instead."""
+    try:
+        target.client.chat.completions.create(**target.request("Hi", max_tokens=1))
+    except openai.BadRequestError as refusal:
+        return "max_completion_tokens" in refusal.response.text
+    except openai.OpenAIError:  # the checks will tell
+        return False
+    return False
 
 
 def still_answers(target: Target) -> bool:
-    """Whether there is anybody left."""
+    """Whether there is anybody left, and at work."""
     try:
-        target.patient(SHORT_TIMEOUT_S).models.list()
+        target.patient(ALIVE_TIMEOUT_S).chat.completions.create(**target.request("Hi", max_tokens=1))
     except openai.APIConnectionError:
         return False
-    except openai.OpenAIError:
+    except (openai.OpenAIError, *MISREAD):
         return True
     return True
 
@@ -171,7 +223,7 @@ def _listed(client: openai.OpenAI) -> list[Model]:
     except openai.APIConnectionError as error:
         message = f"the endpoint does not answer: {type(error.__cause__ or error).__name__}"
         raise UserError(Exit.NEVER_HEALTHY, "no-answer", message, hint="is the URL right, and is it up?") from error
-    except (openai.OpenAIError, AttributeError, TypeError, ValueError):  # whatever this is, it is no list
+    except (openai.OpenAIError, *MISREAD):  # whatever this is, it is no list
         return []
 
 

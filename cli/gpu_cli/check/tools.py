@@ -1,7 +1,11 @@
-"""Tool calls. What is asked of a model is asked again and again, of one city after the other, and the share is told."""
+"""Tool calls. What is asked of a model is asked again and again, of one city after the other, and the share is told.
+
+A call has to be right: one that no client can use is a fault, however seldom. Whether to call is for the model to
+choose: a fault is only what never comes right, and where it calls without need, or one tool at a time, that is told.
+"""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
 from typing import Any
 
@@ -9,6 +13,7 @@ from gpu_cli.check.finding import Broken, Cannot
 from gpu_cli.check.streaming import streamed
 from gpu_cli.check.target import Target
 
+Call = Mapping[str, Any]
 CITIES = ("Paris", "Oslo", "Lima", "Cairo", "Tokyo")
 
 
@@ -34,121 +39,147 @@ STRICT_TOOLS = _tools(strict=True)
 NAMES = frozenset({WEATHER, TIME})
 
 
+class _OtherChoice(Exception):
+    """The model would not, this time; the text says what it did."""
+
+
 def calls_a_tool(target: Target) -> str:
     """A question that only a tool can answer gets one call."""
-    return _share(target, lambda city: _one_call(_calls(target, _weather_in(city)), WEATHER))
+    return _share(target, lambda city: _check_one(_calls(target, _weather_in(city)), WEATHER))
 
 
 def calls_a_tool_in_a_stream(target: Target) -> str:
     """The same, put together from the pieces of a stream."""
-    return _share(target, lambda city: _one_call(_streamed_calls(target, _weather_in(city)), WEATHER))
+    return _share(target, lambda city: _check_one(_streamed_calls(target, _weather_in(city)), WEATHER))
 
 
 def calls_several_tools(target: Target) -> str:
     """Several calls in one answer, each with its own id. A model that makes one at a time cannot do that."""
-    counts: list[int] = []
 
-    def problem_in(city: str) -> str:
+    def attempt(city: str) -> None:
         calls = _calls(target, _weather_in(f"{city} and in {CITIES[CITIES.index(city) - 1]}"))
-        counts.append(len(calls))
-        return _problem_of(calls) or ("two calls have the same id" if _ids(calls) < len(calls) else "")
+        if len({call["id"] for call in calls}) < len(calls):
+            raise Broken("two calls have the same id")
+        if len(calls) < 2:
+            raise _OtherChoice("it makes one call at a time" if calls else "it called no tool for two cities")
 
-    _share(target, problem_in)
-    if max(counts) < 2:
-        raise Cannot("it makes one call at a time")
-    return f"{sum(count > 1 for count in counts)}/{len(counts)}"
+    return _share(target, attempt, never=Cannot)
 
 
 def calls_what_it_is_told(target: Target) -> str:
     """The tool that the request names is called, whatever the question; with `required`, any."""
-    named = {"type": "function", "function": {"name": TIME}}
-    return _share(
-        target,
-        lambda city: (
-            _one_call(_calls(target, _weather_in(city), tools=STRICT_TOOLS, tool_choice=named), TIME)
-            or _problem_of(_calls(target, "Say hello.", tools=STRICT_TOOLS, tool_choice="required"))
-        ),
-    )
+
+    def attempt(city: str) -> None:
+        _check_one(_forced(target, _weather_in(city), {"type": "function", "function": {"name": TIME}}), TIME)
+        _forced(target, "Say hello.", "required")
+
+    return _share(target, attempt)
 
 
 def calls_nothing_needlessly(target: Target) -> str:
-    """No call where the question needs none, nor where the request forbids it."""
-    return _share(
-        target,
-        lambda city: (
-            _no_call(_calls(target, "What is 2 + 2?"), "2 + 2")
-            or _no_call(_calls(target, _weather_in(city), tool_choice="none"), "a request that forbids it")
-        ),
-    )
+    """No call where the request forbids it, nor where the question needs none; many small models call all the same."""
+
+    def attempt(city: str) -> None:
+        if calls := _calls(target, _weather_in(city), tool_choice="none"):
+            raise Broken(f"it called {_name(calls[0])} for a request that forbids it")
+        if calls := _calls(target, "What is 2 + 2?"):
+            raise _OtherChoice(f"it called {_name(calls[0])} for 2 + 2")
+
+    return _share(target, attempt, never=Cannot)
 
 
 def _weather_in(city: str) -> str:
     return f"What is the weather in {city} now?"
 
 
-def _cities(target: Target) -> Iterable[str]:
-    return islice(cycle(CITIES), target.repeat)
+def _share(target: Target, attempt: Callable[[str], None], *, never: type[Exception] = Broken) -> str:
+    """How often it came right, and the worst of what else came.
+
+    Raises Broken when one call was wrong, and `never` when the model always chose otherwise.
+    """
+    tried = [_tried(attempt, city) for city in islice(cycle(CITIES), target.repeat)]
+    wrong, otherwise = (
+        next((str(one) for one in tried if isinstance(one, kind)), "") for kind in (Broken, _OtherChoice)
+    )
+    share = f"{tried.count(None)}/{len(tried)}"
+    told = ": ".join(filter(None, (share, wrong or otherwise)))
+    if wrong:
+        raise Broken(told)
+    if None not in tried:
+        raise never(told)
+    return told
 
 
-def _share(target: Target, problem_in: Callable[[str], str]) -> str:
-    """How often there was no problem. Raises Broken with the first one."""
-    problems = [problem_in(city) for city in _cities(target)]
-    share = f"{problems.count('')}/{len(problems)}"
-    if first := next(filter(None, problems), ""):
-        raise Broken(f"{share}: {first}")
-    return share
+def _tried(attempt: Callable[[str], None], city: str) -> Exception | None:
+    try:
+        attempt(city)
+    except (Broken, _OtherChoice) as problem:
+        return problem
+    return None
 
 
-def _ids(calls: Sequence[Mapping[str, Any]]) -> int:
-    """How many different ones."""
-    return len({call["id"] for call in calls})
+def _forced(target: Target, question: str, tool_choice: object) -> Sequence[Call]:
+    calls = _calls(target, question, tools=STRICT_TOOLS, tool_choice=tool_choice)
+    if not calls:
+        raise Broken("it called no tool where the request forces it")
+    return calls
 
 
-def _calls(target: Target, question: str, **options: Any) -> Sequence[Mapping[str, Any]]:
-    message = target.choice(question, **{"tools": TOOLS, **options}).message
-    return [call.to_dict() for call in message.tool_calls or []]
+def _calls(target: Target, question: str, **options: Any) -> Sequence[Call]:
+    """Well-formed calls of tools that were offered. Raises Broken for any other."""
+    choice = target.choice(question, **{"tools": TOOLS, **options})
+    calls = [call.to_dict(warnings=False) for call in choice.message.tool_calls or []]
+    return _checked(calls, choice.finish_reason, is_free="tool_choice" not in options)
 
 
-def _streamed_calls(target: Target, question: str) -> Sequence[Mapping[str, Any]]:
+def _streamed_calls(target: Target, question: str) -> Sequence[Call]:
     """Name and id come with the first piece of a call, its arguments bit by bit."""
-    calls: dict[int, dict[str, Any]] = {}
-    for choice in streamed(target, question, tools=TOOLS).choices:
+    stream, calls = streamed(target, question, tools=TOOLS), dict[int, dict[str, Any]]()
+    for choice in stream.choices:
         for piece in (choice.get("delta") or {}).get("tool_calls") or []:
+            if "index" not in piece:
+                raise Broken("a piece of a call in its stream does not say of which (no index)")
             call = calls.setdefault(piece["index"], {"id": None, "function": {"name": "", "arguments": ""}})
             call["id"] = call["id"] or piece.get("id")
             for part, text in (piece.get("function") or {}).items():
                 call["function"][part] += text or ""
-    return list(calls.values())
+    return _checked(list(calls.values()), stream.finish_reason, is_free=stream.finish_reason is not None)
 
 
-def _one_call(calls: Sequence[Mapping[str, Any]], name: str) -> str:
-    """What is wrong with them; empty for one right call."""
-    if len(calls) > 1:
-        return f"it made {len(calls)} calls instead of one"
-    called = calls[0]["function"]["name"] if calls else name
-    return _problem_of(calls) or ("" if called == name else f"it called {called} instead of {name}")
+def _checked(calls: Sequence[Call], finish_reason: str | None, *, is_free: bool) -> Sequence[Call]:
+    if calls and finish_reason == "length":
+        raise _OtherChoice("its call came to no end")
+    for call in calls:
+        _check_form(call)
+    if calls and is_free and finish_reason != "tool_calls":  # what is forced may end for `stop`, as OpenAI's does
+        raise Broken(f"its call ended for {finish_reason!r} instead of 'tool_calls'")
+    return calls
 
 
-def _no_call(calls: Sequence[Mapping[str, Any]], what: str) -> str:
-    return f"it called {calls[0]['function']['name']} for {what}" if calls else ""
-
-
-def _problem_of(calls: Sequence[Mapping[str, Any]]) -> str:
-    """What is wrong with them in form."""
-    if not calls:
-        return "it called no tool"
-    return next(filter(None, map(_problem_of_one, calls)), "")
-
-
-def _problem_of_one(call: Mapping[str, Any]) -> str:
-    name, arguments = call["function"]["name"], call["function"]["arguments"]
+def _check_form(call: Call) -> None:
+    name, arguments = _name(call), call["function"]["arguments"]
     if name not in NAMES:
-        return f"it called {name!r}, which is no tool that it was offered"
+        raise Broken(f"it called {name!r}, which is no tool that it was offered")
     if not call.get("id"):
-        return f"its call of {name} has no id"
+        raise Broken(f"its call of {name} has no id")
+    if not isinstance(arguments, str):
+        raise Broken(f"the arguments for {name} are no text with JSON in it")
     try:
         said = json.loads(arguments)
     except ValueError:
-        return f"the arguments for {name} are no JSON: {arguments[:60]}"
-    right = isinstance(said, dict) and said.keys() == {"city"} and isinstance(said["city"], str)
-    return "" if right else f"the arguments for {name} are not those that it takes: {arguments[:60]}"
+        raise Broken(f"the arguments for {name} are no JSON: {arguments[:60]}") from None
+    if not isinstance(said, dict) or said.keys() != {"city"} or not isinstance(said["city"], str):
+        raise Broken(f"the arguments for {name} are not those that it takes: {arguments[:60]}")
+
+
+def _check_one(calls: Sequence[Call], name: str) -> None:
+    if not calls:
+        raise _OtherChoice("it called no tool")
+    if wrong := next((_name(call) for call in calls if _name(call) != name), ""):
+        raise Broken(f"it called {wrong} instead of {name}")
+    if len(calls) > 1:
+        raise _OtherChoice(f"it made {len(calls)} calls instead of one")
+
+
+def _name(call: Call) -> str:
+    return str(call["function"]["name"])

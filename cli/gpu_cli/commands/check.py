@@ -8,9 +8,10 @@ import typer
 from gpu_cli.commands.options import AsJson, complete_deployment
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
-from gpu_cli.ui.output import Result, print_message, show
+from gpu_cli.ui.output import Result, print_message, print_table, show
 
 if TYPE_CHECKING:  # imported where used, so that `gpu --help` stays fast
+    from gpu_cli.check.finding import Finding
     from gpu_cli.check.promises import Promises
     from gpu_cli.fleet.deployment import Deployment
     from gpu_cli.fleet.fleet import Fleet
@@ -47,7 +48,7 @@ def _check_url(url: str, model: str | None, repeat: int) -> Result:
     if not key.reveal():
         hint = "export the key of the endpoint as OPENAI_API_KEY; any text will do for one that wants none"
         raise UserError(Exit.CREDENTIALS, "no-key", "OPENAI_API_KEY is not set", hint=hint)
-    return _checked(_base_url(url), key, model, Promises(), repeat, name=None)
+    return _checked(_private(_base_url(url)), key, model, Promises(), repeat, name=None)
 
 
 def _base_url(url: str) -> str:
@@ -61,6 +62,17 @@ def _base_url(url: str) -> str:
     return url.rstrip("/") if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}/v1"
 
 
+def _private(base_url: str) -> str:
+    """Raises UserError NEVER_HEALTHY, with nothing sent, where others could read the key on the way."""
+    from gpu_cli.check.closed import is_private
+
+    if is_private(base_url):
+        return base_url
+    hint = "use its https:// URL, or make a tunnel (ssh -L 8000:HOST:PORT) and check http://127.0.0.1:8000/v1"
+    message = "plain HTTP to another machine: the key could be read on the way, so nothing was sent"
+    raise UserError(Exit.NEVER_HEALTHY, "plain-http", message, hint=hint)
+
+
 def _check_deployment(name: str | None, model: str | None, repeat: int) -> Result:
     from gpu_cli.commands.here import need_endpoint, open_here, the_deployment, the_key
 
@@ -68,11 +80,12 @@ def _check_deployment(name: str | None, model: str | None, repeat: int) -> Resul
         deployment = need_endpoint(fleet, the_deployment(fleet, name))
         key = the_key(fleet, deployment)
         promises = _promises(deployment)
-        _wake(fleet, deployment, key)
+        wake_up(fleet, deployment, key)
     return _checked(deployment.base_url, key, model or deployment.model, promises, repeat, name=deployment.name)
 
 
-def _wake(fleet: "Fleet", deployment: "Deployment", key: "Secret") -> None:
+def wake_up(fleet: "Fleet", deployment: "Deployment", key: "Secret") -> None:
+    """See to it that a deployment that scales to zero has a worker. Raises UserError NEVER_HEALTHY as `wake` does."""
     from gpu_providers.base import Kind
 
     if deployment.kind is Kind.SERVERLESS:
@@ -102,9 +115,14 @@ def _checked(
     from gpu_cli.commands.check_report import findings_document, findings_table, summary
     from gpu_cli.ui.stages import progress_on_stderr
 
-    with progress_on_stderr() as progress, reached(base_url, key, model, promises, repeat=repeat) as target:
-        progress.stage("check")
-        findings = list(run_checks(target, told=progress.detail))
+    findings: list[Finding] = []
+    try:
+        with progress_on_stderr() as progress, reached(base_url, key, model, promises, repeat=repeat) as target:
+            progress.stage("check")
+            findings += run_checks(target, told=progress.detail)
+    except KeyboardInterrupt:
+        print_table(findings_table(findings))
+        raise
     document = {
         "name": name,
         "base_url": base_url,

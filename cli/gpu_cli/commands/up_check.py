@@ -65,10 +65,12 @@ def _findings(fleet: "Fleet", wanted: "Wanted", deployment: "Deployment", progre
     from gpu_cli.check.promises import promises_of
     from gpu_cli.check.run import run_checks
     from gpu_cli.check.target import USUAL_TRIES, reached
+    from gpu_cli.commands.check import wake_up
     from gpu_cli.commands.here import the_key
 
     promises = promises_of(wanted.recipe, plain_http=wanted.direct)
     key = the_key(fleet, deployment)
+    wake_up(fleet, deployment, key)
     with reached(deployment.base_url, key, deployment.model, promises, repeat=USUAL_TRIES) as target:
         yield from run_checks(target, told=progress.detail)
 

@@ -52,7 +52,7 @@ def call_guard(fleet: Fleet) -> "subprocess.Popen[bytes] | None":
     """
     if not guard_lives(fleet.paths):
         return _start(fleet, reach_of(KeptEnvironment(fleet.paths).read()))
-    pid, version = recorded_guard(fleet.paths)
+    pid, version = _introduced(fleet)
     reach = reach_of(_environ_of(pid))
     if version == __version__ and reach_of(fleet.environ).items() <= reach.items():
         return None
@@ -111,6 +111,16 @@ def recorded_guard(paths: Paths) -> tuple[int, str]:
         return (int(pid), version) if psutil.pid_exists(int(pid)) else (0, "")
     except (OSError, ValueError):
         return 0, ""
+
+
+def _introduced(fleet: Fleet) -> tuple[int, str]:
+    """The pid and version of the guard at work. One that has only just begun is waited for, rather than doubled."""
+    give_up_at = fleet.clock.now() + START_DEADLINE_S
+    while not (recorded := recorded_guard(fleet.paths))[0]:
+        if fleet.clock.now() > give_up_at or not guard_lives(fleet.paths):
+            break
+        fleet.clock.sleep(0.05)
+    return recorded
 
 
 def _stop_old(fleet: Fleet) -> None:

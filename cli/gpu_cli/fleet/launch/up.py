@@ -47,7 +47,7 @@ def _wait_for_others(fleet: Fleet, wanted: Wanted, lock: Lock, progress: Progres
         running = fleet.store.find_live(wanted.name)
         if running is not None:
             _check_same(running, wanted)
-            if running.state is State.READY:
+            if running.state is State.READY and not running.tied:  # a tied one may be checked yet, and ended for it
                 return running
         progress.stage("waiting")
         progress.detail(f"another gpu is launching {wanted.name}")
