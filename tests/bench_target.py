@@ -1,4 +1,4 @@
-"""A server to put load on: it streams as fast as it is told, counts what it does, and misbehaves when it is told."""
+"""A server to put load on: it streams as fast as it is told, and misbehaves where it is told."""
 
 import asyncio
 import contextlib
@@ -9,22 +9,22 @@ from types import TracebackType
 from typing import Any, Self
 
 KEY = "sk-bench-canary-8f3a"
-OK, FAIL, STALL = "ok", "fail", "stall"
 
 
 @dataclass
 class BenchTarget:
-    """Use in `with`. `behaviour` may be changed at any time; `die` closes it as a crash would."""
+    """Use in `with`. `die` closes it as a crash would."""
 
     token_s: float = 0.02
     """Between two tokens of an answer."""
     knows_ignore_eos: bool = True
-    behaviour: str = OK
+    fails_every: int = 0
+    """One request in so many is refused; none where it is 0."""
     requests: list[dict[str, Any]] = field(default_factory=list)
-    """The bodies of those with the key."""
+    """The bodies of those that are answered."""
     asked: set[str] = field(default_factory=set)
     """Method and path of all."""
-    tokens_made: int = 0
+    _with_key: int = 0
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _tasks: set["asyncio.Task[None] | None"] = field(default_factory=set)
 
@@ -71,39 +71,37 @@ class BenchTarget:
         headers = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:] if line)
         body = json.loads(await reader.readexactly(int(headers.get("content-length", 0))) or "{}")
         self.asked.add(head.decode().partition(" HTTP/")[0])
-        if headers.get("authorization") != f"bearer {KEY}":
+        if headers.get("authorization") == f"bearer {KEY}":
+            await self._answer_to_known(body, writer)
+        else:
             _reply(writer, 401, {"error": "no key"})
-        elif "ignore_eos" in body and not self.knows_ignore_eos:
+        await writer.drain()
+
+    async def _answer_to_known(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        self._with_key += 1
+        if "ignore_eos" in body and not self.knows_ignore_eos:
             _reply(writer, 400, {"error": "unknown field: ignore_eos"})
-        elif self.behaviour == FAIL:
+        elif self.fails_every and self._with_key % self.fails_every == 0:
             await asyncio.sleep(0.1)
             _reply(writer, 503, {"error": "overloaded"})
         else:
             self.requests.append(body)
             await self._complete(body, writer)
-        await writer.drain()
 
     async def _complete(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         usage = {"prompt_tokens": len(_question(body).split()), "completion_tokens": body["max_tokens"]}
         if not body.get("stream"):
-            await self._make(body["max_tokens"])
+            await asyncio.sleep(self.token_s * body["max_tokens"])
             choice = _choice(body, "word " * body["max_tokens"])
             _reply(writer, 200, {**_kind(body), "choices": [choice], "usage": usage})
             return
         _start(writer, 200, b"text/event-stream", b"Transfer-Encoding: chunked")
         for _ in range(body["max_tokens"]):
-            await self._make(1)
+            await asyncio.sleep(self.token_s)
             _event(writer, json.dumps({**_kind(body), "choices": [_choice(body, "word ")]}))
         _event(writer, json.dumps({**_kind(body), "choices": [], "usage": usage}))
         _event(writer, "[DONE]")
         writer.write(b"0\r\n\r\n")
-
-    async def _make(self, tokens: int) -> None:
-        for _ in range(tokens):
-            while self.behaviour == STALL:
-                await asyncio.sleep(self.token_s)
-            await asyncio.sleep(self.token_s)
-            self.tokens_made += 1
 
 
 def _question(body: dict[str, Any]) -> str:

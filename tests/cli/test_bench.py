@@ -26,6 +26,8 @@ class Scripted:
     loads: list[Load] = field(default_factory=list)
     happens: dict[int, str | BaseException] = field(default_factory=dict)
     """By concurrency, what goes wrong: the level is partial for that reason, or it never comes."""
+    meanwhile: dict[int, Callable[[], object]] = field(default_factory=dict)
+    """By concurrency, what somebody else does during the level."""
 
     def measure(
         self,
@@ -39,6 +41,7 @@ class Scripted:
         for pressure in pressures:
             self.endpoints.append(endpoint)
             self.loads.append(load)
+            self.meanwhile.get(pressure.concurrency or 0, lambda: None)()
             tell(Standing(pressure, answered=3, failed=1, output_tokens_per_s=40.0, remaining_s=5.0))
             went = self.happens.get(pressure.concurrency or 0, "")
             if isinstance(went, BaseException):
@@ -116,7 +119,9 @@ def test_what_runs_is_measured_shown_and_kept(
     assert (kept["recipe"], kept["gpu"], kept["knee"]["concurrency"]) == ("tiny", "cpu", 4)
     assert kept["engine_args"][:2] == ["--max-num-seqs", "16"]
     narrow = gpu.on_a_terminal("bench", "--list", columns=60).replace("\n", "")
-    assert all(text in narrow for text in ("400 ", "4 at once", "FLAGS", "--max-num-seqs 16"))
+    assert all(text in narrow for text in ("1024/256  400    4   4     0.00", "FLAGS", "--max-num-seqs 16"))
+    assert gpu("bench", "--list", "tiny", "--json").json["benchmarks"] == [kept]
+    assert gpu("bench", "--list", "other", "--json").json["benchmarks"] == []
 
 
 def test_a_plan_counts_on_what_was_measured(gpu: Gpu, tiny: str, bench: Callable[..., Ran]) -> None:
@@ -149,6 +154,16 @@ def test_what_is_partial_is_shown_and_told_by_the_status(
     nothing = bench("--concurrency", "1", "--json")
     assert (nothing.exit, nothing.error["code"]) == (6, "no-answer")
     assert len(gpu("bench", "--list", "--json").json["benchmarks"]) == 1
+
+
+def test_what_is_ended_meanwhile_is_told_so_and_keeps_what_was_measured(
+    gpu: Gpu, tiny: str, bench: Callable[..., Ran], scripted: Scripted
+) -> None:
+    assert gpu("up", tiny).exit == 0
+    scripted.meanwhile[2] = lambda: gpu("down", "tiny")
+    ran = bench("--concurrency", "1,2")
+    assert (ran.exit, len(ran.stdout.splitlines())) == (6, 2)
+    assert "tiny is gone (gpu down): what was measured until then is shown" in ran.stderr
 
 
 @LAUNCHES_HERE

@@ -229,9 +229,9 @@ def test_random_prompts_begin_differently() -> None:
 
 def test_a_dataset_is_a_line_of_json_for_each_request(tmp_path: Path) -> None:
     file = tmp_path / "prompts.jsonl"
-    file.write_text('{"prompt": "Why?", "output_tokens": 20}\n\n{"text": "How?"}\n')
-    assert list(prompts_of(file, None)) == [Prompt("Why?", 20), Prompt("How?", None)]
-    assert list(prompts_of(file, 7)) == [Prompt("Why?", 20), Prompt("How?", 7)]
+    file.write_text('{"prompt": "Why?", "output_tokens": 20}\n\n{"text": "How\u2028?"}\n')
+    assert list(prompts_of(file, None)) == [Prompt("Why?", 20), Prompt("How\u2028?", None)]
+    assert list(prompts_of(file, 7)) == [Prompt("Why?", 20), Prompt("How\u2028?", 7)]
 
 
 def test_of_sharegpt_the_first_question_is_asked(tmp_path: Path) -> None:
@@ -246,7 +246,8 @@ def test_of_sharegpt_the_first_question_is_asked(tmp_path: Path) -> None:
     [
         ("", "it has no prompts"),
         ("{", "Expecting property name"),
-        ('{"prompt": "a"}\n{"question": "b"}', "entry 2 has neither"),
+        ('{"prompt": "a"}\n{"question": "b"}', "line 2 has neither"),
+        ('{"prompt": "a"}\n\n{"prompt"', "line 3: "),
         ('{"prompt": "a", "output_tokens": 0}', "output_tokens is 0"),
     ],
 )

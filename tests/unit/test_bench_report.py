@@ -127,22 +127,32 @@ def test_two_deployments_are_shown_side_by_side() -> None:
 def test_pressures_are_measured_by_growing_pressure(
     concurrency: str | None, rate: str | None, pressures: list[Pressure]
 ) -> None:
-    assert pressures_of(concurrency, rate) == pressures
+    assert pressures_of(concurrency, rate, 30.0) == pressures
 
 
 @pytest.mark.parametrize(
     ("concurrency", "rate"),
-    [("1", "1"), ("", None), ("0", None), ("1,x", None), ("1.5", None), ("99999", None), (None, "nan"), (None, "-1")],
+    [
+        ("1", "1"),
+        ("", None),
+        ("0", None),
+        ("1,x", None),
+        ("1.5", None),
+        ("99999", None),
+        (None, "nan"),
+        (None, "-1"),
+        (None, "0.1,9"),
+    ],
 )
 def test_a_pressure_that_makes_no_sense_is_refused(concurrency: str | None, rate: str | None) -> None:
     with pytest.raises(UserError) as refused:
-        pressures_of(concurrency, rate)
+        pressures_of(concurrency, rate, 30.0)
     assert refused.value.exit_status == 2
 
 
 def test_a_load_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "prompts.jsonl"
-    file.touch()
+    file.write_text('{"prompt": "Why?"}')
     assert load_of(None, 5, file, "1m", streaming=True) == Load(None, 5, str(file), streaming=True, duration_s=60.0)
     for arguments in ((7, None, file, "30s"), (None, None, tmp_path, "30s"), (1, 1, None, "0.5s"), (1, 1, None, "x")):
         with pytest.raises(UserError) as refused:

@@ -15,7 +15,7 @@ from gpu_cli.bench.kept import keep, kept_runs
 from gpu_cli.bench.pressure import Endpoint, Pressure
 from gpu_cli.bench.result import Level, Load
 from gpu_cli.bench.session import Outcome, Target, benchmark
-from gpu_cli.bench.subject import subject_of, with_usual_lengths
+from gpu_cli.bench.subject import context_of, subject_of, with_usual_lengths
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
@@ -152,22 +152,31 @@ def test_of_what_was_launched_elsewhere_neither_version_nor_flags_are_known(flee
 
 
 @pytest.mark.parametrize(
-    ("args", "asked", "lengths"),
+    ("context", "asked", "lengths"),
     [
-        ((), (None, None), (1024, 256)),
-        (("--max-model-len", "500"), (None, None), (400, 100)),
-        (("--max-model-len", "500"), (100, None), (100, 100)),
-        ((), (7, 8), (7, 8)),
+        (None, (None, None), (1024, 256)),
+        (500, (None, None), (350, 100)),
+        (500, (100, None), (100, 100)),
+        (500, (400, 100), (400, 100)),
+        (None, (7, 8), (7, 8)),
     ],
 )
 def test_requests_are_as_long_as_those_that_estimates_are_for(
-    args: tuple[str, ...], asked: tuple[int | None, int | None], lengths: tuple[int, int]
+    context: int | None, asked: tuple[int | None, int | None], lengths: tuple[int, int]
 ) -> None:
     load = Load(*asked, "", streaming=True, duration_s=30.0)
-    found = with_usual_lengths(load, replace(SUBJECT, engine_args=args))
+    found = with_usual_lengths(load, context)
     assert (found.input_tokens, found.output_tokens) == lengths
+
+
+def test_requests_that_the_context_has_no_room_for_are_refused() -> None:
+    assert context_of(replace(SUBJECT, engine_args=("--max-model-len", "500"))) == 500
+    assert context_of(replace(SUBJECT, engine_args=())) is None
+    with pytest.raises(UserError) as refused:
+        with_usual_lengths(Load(401, None, "", streaming=True, duration_s=30.0), 500)
+    assert refused.value.message == "401 tokens in and 100 out are more than the context of 500"
 
 
 def test_a_dataset_has_lengths_of_its_own() -> None:
     load = Load(None, 64, "/prompts.jsonl", streaming=True, duration_s=30.0)
-    assert with_usual_lengths(load, SUBJECT) is load
+    assert with_usual_lengths(load, 500) is load

@@ -33,9 +33,9 @@ def measure(
     One process of the generator does all of them (its start takes seconds). To measure two endpoints in turn, call
     this once for each level.
 
-    A level is partial, with the reason, when the server stalls, dies or only fails, when the generator ends early, and
-    when the user interrupts. It is the last one then; after an interruption KeyboardInterrupt follows when the next
-    one is asked for.
+    A level is partial, with the reason, when the server stalls, dies or only fails, when the generator ends early, when
+    `tell` raises UserError, and when the user interrupts. It is the last one then; that error, or KeyboardInterrupt,
+    follows when the next one is asked for.
 
     Raises UserError NEVER_HEALTHY when the server does not answer a first request, or none under load; BAD_INPUT for a
     dataset that cannot be used. When the iteration is over, failed, or closed (`contextlib.closing`), every process of
@@ -44,9 +44,8 @@ def measure(
     plan = prepare(endpoint, load, pressures)
     with private_folder() as folder:
         write_files(folder, endpoint, plan, pressures, streaming=load.streaming)
-        records, log = folder / "out" / RECORDS, folder / "generator.log"
-        environ = environ_of(endpoint, folder, os.environ)
-        with running(command(generator.python, folder), environ, records=records, log=log) as process:
+        environ, records = environ_of(endpoint, folder, os.environ), folder / "out" / RECORDS
+        with running(command(generator.python, folder), environ, folder, records=records) as process:
             yield from _levels(process, plan, pressures, patience, tell)
 
 
@@ -58,17 +57,17 @@ def _levels(
     tell: Callable[[Standing], None],
 ) -> abc.Generator[Level, None, None]:
     for index, pressure in enumerate(pressures):
-        course, interruption = Course(pressure, plan.timing, plan.alone_s), None
+        course, ended = Course(pressure, plan.timing, plan.alone_s), None
         try:
             partial = _follow(process, index, course, patience, tell)
-        except KeyboardInterrupt as interrupted:
-            partial, interruption = "interrupted", interrupted
+        except (KeyboardInterrupt, UserError) as raised:
+            partial, ended = str(raised) or "interrupted", raised
         level = level_of(process.requests[index], pressure, plan.timing, partial)
         if partial and index == 0 and not level.output_tokens:
-            raise interruption or _nothing_measured(partial)
+            raise ended or _nothing_measured(partial)
         yield level
-        if interruption:
-            raise interruption
+        if ended:
+            raise ended
         if partial:
             return
 

@@ -5,11 +5,13 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 from gpu_cli.bench.records import Request, read_record
@@ -72,16 +74,19 @@ def private_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def running(command: Sequence[str], environ: Mapping[str, str], *, records: Path, log: Path) -> Iterator[Process]:
-    """The command in a process group of its own, of which nothing lives at the end of the block."""
-    process = None
+def running(command: Sequence[str], environ: Mapping[str, str], folder: Path, *, records: Path) -> Iterator[Process]:
+    """The command in the folder, in a session of its own of which nothing lives at the end of the block. Should this
+    program be killed, the command is killed too, and the folder goes.
+    """
+    log, process = folder / "generator.log", None
+    leash = (sys.executable, "-I", "-S", str(files("gpu_cli.bench") / "leash.py"), str(folder))
     try:
         with shielded(), log.open("wb") as output:
             process = subprocess.Popen(
-                command,
+                (*leash, *command),
                 env=environ,
-                cwd=log.parent,
-                stdin=subprocess.DEVNULL,
+                cwd=folder,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -90,24 +95,34 @@ def running(command: Sequence[str], environ: Mapping[str, str], *, records: Path
     finally:
         if process:
             with shielded():
-                _end_group(process)
+                _end_session(process)
 
 
-def _end_group(process: "subprocess.Popen[bytes]") -> None:
-    """Again and again: a process may have been about to start another one."""
+def _end_session(leash: "subprocess.Popen[bytes]") -> None:
+    """By letting go. What still lives then, as its leash was killed or hangs, is killed until nothing does."""
+    if leash.stdin:
+        leash.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        leash.wait(_END_S)
     give_up_at = time.monotonic() + _END_S
-    while (process.poll() is None or _lives(process.pid)) and time.monotonic() < give_up_at:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter on macOS: only zombies are left
-            os.killpg(process.pid, signal.SIGKILL)
+    while (left := _living(leash.pid)) and time.monotonic() < give_up_at:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(_POLL_S)
+    leash.poll()
 
 
-def _lives(group: int) -> bool:
-    """Whether any process of the group does. Zombies do not, and where nobody adopts orphans they stay for good."""
+def _living(session: int) -> Sequence[int]:
+    """Who is in the session. Zombies are not alive, and where nobody adopts orphans they stay for good."""
     import psutil
 
-    for process in psutil.process_iter(["status"]):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
-                return True
-    return False
+    alive = [each for each in psutil.process_iter(["status"]) if each.info["status"] != psutil.STATUS_ZOMBIE]
+    return [process.pid for process in alive if _session(process.pid) == session]
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except (ProcessLookupError, PermissionError):
+        return None

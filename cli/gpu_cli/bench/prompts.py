@@ -1,10 +1,11 @@
 """What is asked: random words, or the prompts of a file."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
@@ -52,33 +53,45 @@ def prompts_of(file: Path, output_tokens: int | None) -> Sequence[Prompt]:
     """
     try:
         text = file.read_text(encoding="utf-8")
-        rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in _lines(text)]
     except (OSError, ValueError) as error:
         raise _bad(file, str(error)) from error
+    rows = _of_list(file, text) if text.lstrip().startswith("[") else _of_lines(file, text)
     prompts = [
         Prompt(prompt.text, prompt.output_tokens or output_tokens)
-        for number, row in enumerate(rows, start=1)
-        if (prompt := _prompt(file, number, row)) is not None
+        for where, row in rows
+        if (prompt := _prompt(file, where, row)) is not None
     ]
     if not prompts:
         raise _bad(file, "it has no prompts")
     return prompts
 
 
-def _lines(text: str) -> Sequence[str]:
-    return [line for line in text.splitlines() if line.strip()]
+def _of_list(file: Path, text: str) -> Iterator[tuple[str, object]]:
+    return ((f"entry {number}", row) for number, row in enumerate(_json(file, "", text), start=1))
 
 
-def _prompt(file: Path, number: int, row: object) -> Prompt | None:
+def _of_lines(file: Path, text: str) -> Iterator[tuple[str, object]]:
+    lines = ((f"line {number}", line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
+    return ((where, _json(file, f"{where}: ", line)) for where, line in lines)
+
+
+def _json(file: Path, where: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise _bad(file, f"{where}{error}") from error
+
+
+def _prompt(file: Path, where: str, row: object) -> Prompt | None:
     """None for a conversation that nobody begins with a question."""
     if isinstance(row, dict) and isinstance(row.get("conversations"), list):
         return _first_of(row["conversations"])
     text = _either(row, "prompt", "text") if isinstance(row, dict) else None
     if not isinstance(row, dict) or not isinstance(text, str) or not text:
-        raise _bad(file, f"entry {number} has neither a text as `prompt` nor `conversations`")
+        raise _bad(file, f"{where} has neither a text as `prompt` nor `conversations`")
     length = _either(row, "output_tokens", "output_length")
     if length is not None and (not isinstance(length, int) or length < 1):
-        raise _bad(file, f"entry {number}: output_tokens is {length!r}, and has to be a number of tokens")
+        raise _bad(file, f"{where}: output_tokens is {length!r}, and has to be a number of tokens")
     return Prompt(text, length)
 
 

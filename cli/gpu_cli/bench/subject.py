@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 from gpu_cli.bench.result import Load, Subject
+from gpu_cli.errors import UserError
+from gpu_cli.exits import Exit
 from gpu_cli.fleet.deployment import Deployment
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.market.measured import serving_on_record
@@ -34,11 +36,22 @@ def subject_of(fleet: Fleet, deployment: Deployment) -> Subject:
     )
 
 
-def with_usual_lengths(load: Load, subject: Subject) -> Load:
-    """The load with the lengths that estimates are for where it has none, and no dataset that has them."""
+def context_of(subject: Subject) -> int | None:
+    """How many tokens a request may have there; None where that is not known."""
+    context: int | None = pinned_settings(subject.engine_args).get("max_model_len")
+    return context
+
+
+def with_usual_lengths(load: Load, context: int | None) -> Load:
+    """The load with the lengths that estimates are for where it has none, and no dataset that has them.
+
+    Raises UserError `usage` for requests that the context has no room for.
+    """
     if load.dataset:
         return load
-    usual_input, usual_output = usual_request(pinned_settings(subject.engine_args).get("max_model_len"))
-    return replace(
-        load, input_tokens=load.input_tokens or usual_input, output_tokens=load.output_tokens or usual_output
-    )
+    usual_input, usual_output = usual_request(context)
+    input_tokens, output_tokens = load.input_tokens or usual_input, load.output_tokens or usual_output
+    if context and input_tokens + output_tokens > context:
+        message = f"{input_tokens:,} tokens in and {output_tokens:,} out are more than the context of {context:,}"
+        raise UserError(Exit.BAD_INPUT, "usage", message, hint="give less as --input or --output")
+    return replace(load, input_tokens=input_tokens, output_tokens=output_tokens)

@@ -79,7 +79,7 @@ def bench(
         typer.Option("--against", help="Measure this one in turns with it.", autocompletion=complete_deployment),
     ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw it into this folder, as PNG and SVG.")] = None,
-    listed: Annotated[bool, typer.Option("--list", help="Show what was measured before.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Show what was measured before, of all or of NAME.")] = False,
     provider: Provider = None,
     serverless: Serverless = False,
     spot: Spot = False,
@@ -103,23 +103,24 @@ def bench(
     """
     import secrets
 
+    from gpu_cli.bench.subject import with_usual_lengths
     from gpu_cli.commands.bench_list import listed_runs
     from gpu_cli.commands.bench_load import load_of, plot_folder, pressures_of
     from gpu_cli.commands.bench_run import measured, ready
     from gpu_cli.commands.bench_shown import shown
-    from gpu_cli.commands.here import in_budget_group, open_here, the_deployment, the_wanted
+    from gpu_cli.commands.here import in_budget_group, need_endpoint, open_here, the_deployment, the_wanted
     from gpu_cli.commands.tied import tied_deployment
     from gpu_cli.fleet.interrupt import interruptible
 
     if listed:
         with open_here() as fleet:
-            show(listed_runs(fleet), as_json=as_json)
+            show(listed_runs(fleet, name), as_json=as_json)
         return
-    pressures = pressures_of(concurrency, rate)
-    load, folder = load_of(input_tokens, output_tokens, dataset, duration, streaming=stream), plot_folder(plot)
+    load = load_of(input_tokens, output_tokens, dataset, duration, streaming=stream)
+    pressures, folder = pressures_of(concurrency, rate, load.duration_s), plot_folder(plot)
     flags = flags_by_setting(provider, None, ttl, budget, max_price, start_deadline, boot_deadline)
     with open_here() as fleet, interruptible():
-        rival = the_deployment(fleet, against) if against else None
+        rival = need_endpoint(fleet, the_deployment(fleet, against)) if against else None
         if living := _living(fleet, name, rival):
             _refuse_launch_options(context, living)
             block: AbstractContextManager[Deployment] = nullcontext(living)
@@ -140,6 +141,7 @@ def bench(
                     attempts=attempts,
                     retry_until_up=retry_until_up,
                 )
+            with_usual_lengths(load, wanted.recipe.context)  # which is told before anything is rented
             print_message(f"nothing called {name} runs: {wanted.name} is brought up for this, and ended afterwards")
             block = tied_deployment(fleet, in_budget_group(fleet, wanted, budget_group), only)
         generator = ready(fleet)

@@ -1,26 +1,38 @@
-"""A benchmark of the real vLLM: its figures are those of the engine's own counters."""
+"""`gpu up --check` and a benchmark of the real vLLM, which starts once for both: a small model holds what its recipe
+promises, what it cannot do is named, and its speeds are those of the engine's own counters.
+"""
 
+import json
 import re
 import threading
 import time
 from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 
 import httpx
 import pytest
-from driver import Gpu
-from served import RECIPE, bring_up
+import yaml
+from driver import Gpu, Ran
+from served import RECIPE, assert_nothing_is_left, port_of
 
 from gpu_cli.bench import drive
 from gpu_cli.bench.generator import Generator
 from gpu_cli.bench.pressure import Endpoint, Pressure, Timing
 from gpu_cli.bench.records import Request, level_of
 from gpu_cli.bench.result import Level, Load
+from gpu_cli.paths import shipped
 from gpu_providers.base import Secret
 
 pytestmark = pytest.mark.engine
+
+CONTEXT_TOKENS, AT_ONCE = 1024, 3
+"""Less than the recipe's own: a processor takes a minute for a prompt of eight thousand tokens."""
+CANNOT = {
+    *("reasoning", "tool-call", "tool-call-stream", "tool-calls-parallel", "tool-call-forced", "tool-call-needless"),
+}
 
 INPUT, OUTPUT, WINDOW_S = 48, 16, 4.0
 ONE, TWO = Pressure(concurrency=1), Pressure(concurrency=2)
@@ -96,15 +108,43 @@ class Measured:
 
 
 @pytest.fixture(scope="module")
-def endpoint(gpu: Gpu) -> Iterator[Endpoint]:
-    bring_up(gpu)
-    variables = gpu("env", "--json").json
-    yield Endpoint(variables["OPENAI_BASE_URL"], Secret(variables["OPENAI_API_KEY"]), RECIPE)
+def up(gpu: Gpu) -> Iterator[Ran]:
+    content = yaml.safe_load((shipped("recipes") / f"{RECIPE}.yaml").read_text())
+    recipe = gpu.cwd / f"{RECIPE}.yaml"
+    recipe.write_text(yaml.safe_dump({**content, "context": CONTEXT_TOKENS, "concurrency": AT_ONCE}))
+    up = gpu("up", str(recipe), "--check", "--json")
+    assert up.exit == 0, up.stdout + up.stderr
+    yield up
     assert gpu("down").exit == 0
+    assert_nothing_is_left(gpu, port_of(up.json["base_url"]))
 
 
-@pytest.fixture(params=[True, False], ids=["streaming", "whole answers"], scope="module")
-def measured(request: pytest.FixtureRequest, endpoint: Endpoint, load_generator: Generator) -> Measured:
+@pytest.fixture(scope="module")
+def endpoint(gpu: Gpu, up: Ran) -> Endpoint:
+    variables = gpu("env", "--json").json
+    return Endpoint(up.json["base_url"], Secret(variables["OPENAI_API_KEY"]), RECIPE)
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("dataset") / "questions.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"{n} and {n + 1} are how many?"}) + "\n" for n in range(200)))
+    return file
+
+
+def test_a_small_model_holds_what_its_recipe_promises_and_what_it_cannot_do_is_named(up: Ran) -> None:
+    checks = {one["id"]: one for one in up.json["check"]["checks"]}
+    outcomes = {check_id: one["outcome"] for check_id, one in checks.items()}
+    assert outcomes == {check_id: "cannot" if check_id in CANNOT else "ok" for check_id in checks}
+    assert checks["tool-call"]["detail"] == "its recipe has no tool_call_parser"
+    assert checks["context"]["detail"] == f"{CONTEXT_TOKENS - 1:,} of {CONTEXT_TOKENS:,} tokens"
+    assert checks["many-at-once"]["detail"] == f"{AT_ONCE} at once"
+
+
+@pytest.fixture(params=[True, False], ids=["streaming", "whole answers of a dataset"], scope="module")
+def measured(
+    request: pytest.FixtureRequest, endpoint: Endpoint, load_generator: Generator, questions: Path
+) -> Measured:
     kept: list[Sequence[Request]] = []
     timings: list[Timing] = []
 
@@ -113,7 +153,8 @@ def measured(request: pytest.FixtureRequest, endpoint: Endpoint, load_generator:
         timings.append(timing)
         return level_of(requests, pressure, timing, partial)
 
-    load = Load(INPUT, OUTPUT, "", streaming=request.param, duration_s=WINDOW_S)
+    words, dataset = (INPUT, "") if request.param else (None, str(questions))
+    load = Load(words, OUTPUT, dataset, streaming=request.param, duration_s=WINDOW_S)
     with pytest.MonkeyPatch.context() as patch, Counters(endpoint.base_url, endpoint.key.reveal()) as counters:
         patch.setattr(drive, "level_of", keeping)
         levels = list(drive.measure(load_generator, endpoint, load, [ONE, TWO] if request.param else [TWO]))
@@ -128,14 +169,15 @@ def test_every_token_and_request_is_counted_as_the_engine_counts_it(measured: Me
     assert grown[SUCCESS] == pytest.approx(len(sent), rel=0.05)
     assert grown[INPUT_TOKENS] == pytest.approx(sum(request.input_tokens for request in sent), rel=0.05)
     assert grown[OUTPUT_TOKENS] == pytest.approx(sum(request.output_tokens for request in sent), rel=0.05)
-    assert {(request.input_tokens, request.output_tokens) for request in sent} == {(INPUT, OUTPUT)}
+    assert {request.output_tokens for request in sent} == {OUTPUT}
+    if streamed(measured.levels[0]):
+        assert {request.input_tokens for request in sent} == {INPUT}
 
 
 def test_the_rates_are_those_of_the_engine_in_the_same_window(measured: Measured) -> None:
     for index, level in enumerate(measured.levels):
-        streamed = level.time_to_first_token_s is not None
         grown = measured.counters.between(OUTPUT_TOKENS, *measured.window(index))
-        assert level.output_tokens == pytest.approx(grown, rel=0.05, abs=4 if streamed else OUTPUT)
+        assert level.output_tokens == pytest.approx(grown, rel=0.05, abs=4 if streamed(level) else OUTPUT)
         grown = measured.counters.between(INPUT_TOKENS, *measured.window(index))
         assert level.input_tokens == pytest.approx(grown, rel=0.05, abs=INPUT)  # one request at an edge of the window
 
@@ -153,6 +195,10 @@ def test_latencies_are_those_of_the_engine_and_the_way_to_it(measured: Measured)
 
 def test_prompts_do_not_profit_from_the_prefix_cache(measured: Measured) -> None:
     assert measured.counters.between(CACHE_HITS, *measured.whole) == 0
+
+
+def streamed(level: Level) -> bool:
+    return level.time_to_first_token_s is not None
 
 
 def mean(counters: Counters, histogram: str, window: tuple[float, float]) -> float:
