@@ -53,5 +53,5 @@ def test_a_guard_that_a_forked_command_starts_looks_like_any_other(gpu: Gpu, tin
 
 def test_a_forked_command_that_takes_too_long_is_killed(gpu: Gpu, tiny: str) -> None:
     with pytest.raises(subprocess.TimeoutExpired) as told:
-        FORKED.run([*GPU, "run", tiny, "--", "sleep", "600"], "", gpu.cwd, os.environ, 0.5)
+        FORKED.run([*GPU, "plan", tiny, "--provider", "local", "--watch"], "", gpu.cwd, os.environ, 0.5)
     assert told.value.timeout == 0.5
