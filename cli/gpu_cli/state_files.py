@@ -1,9 +1,11 @@
 """The files that the program keeps, and trouble with them as something that a user can act on."""
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
@@ -26,6 +28,15 @@ def kept_in(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise unwritable(path, error.strerror or str(error)) from error
+
+
+def read_object(path: Path) -> Mapping[str, Any]:
+    """The JSON object in a file; empty where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class PrivateFiles:

@@ -5,10 +5,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from gpu_cli.paths import Paths
-from gpu_cli.state_files import kept_in
+from gpu_cli.state_files import kept_in, read_object
 
 CLOUD = "lambda"
 """Whose machines it ends: nothing on them can, and no limit of the cloud's own does."""
@@ -56,7 +55,7 @@ class Seen:
 def recorded(paths: Paths) -> Away | None:
     """The one that this side has deployed; None also when the record cannot be read."""
     try:
-        return Away(**_read(_record(paths)))
+        return Away(**read_object(_record(paths)))
     except TypeError:
         return None
 
@@ -64,7 +63,7 @@ def recorded(paths: Paths) -> Away | None:
 def seen(paths: Paths) -> Seen:
     """As it was seen last; nothing speaks against one that nobody has looked at."""
     try:
-        return Seen(**_read(_sight(paths)))
+        return Seen(**read_object(_sight(paths)))
     except TypeError:
         return Seen()
 
@@ -92,14 +91,6 @@ def _record(paths: Paths) -> Path:
 
 def _sight(paths: Paths) -> Path:
     return paths.state / "away-seen.json"
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _write(path: Path, document: Mapping[str, object]) -> None:

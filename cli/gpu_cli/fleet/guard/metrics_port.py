@@ -3,16 +3,15 @@
 import json
 import os
 import socket
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from gpu_cli.errors import UserError
 from gpu_cli.exits import Exit
 from gpu_cli.fleet.fleet import Fleet
 from gpu_cli.fleet.guard.process import START_DEADLINE_S, ensure_guard, guard_lives, guard_log_path, recorded_guard
 from gpu_cli.paths import Paths
+from gpu_cli.state_files import read_object
 from gpu_cli.write_file import write_text
 
 HOST = "127.0.0.1"
@@ -38,7 +37,7 @@ def metrics_url(port: int) -> str:
 
 def wanted_port(paths: Paths) -> int | None:
     """Where the user wants them; None for nowhere."""
-    port = _read(_wanted(paths)).get("port")
+    port = read_object(_wanted(paths)).get("port")
     return port if isinstance(port, int) else None
 
 
@@ -70,7 +69,7 @@ def serve_at(fleet: Fleet, port: int | None) -> bool:
 def told(paths: Paths) -> Told | None:
     """By the guard that runs now; None while it has not said anything."""
     try:
-        said = Told(**_read(_told(paths)))
+        said = Told(**read_object(_told(paths)))
     except TypeError:
         return None
     return said if guard_lives(paths) and said.pid == recorded_guard(paths)[0] else None
@@ -100,11 +99,3 @@ def _wanted(paths: Paths) -> Path:
 
 def _told(paths: Paths) -> Path:
     return paths.state / "metrics-told.json"
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
