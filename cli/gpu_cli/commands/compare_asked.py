@@ -83,7 +83,7 @@ def _read(flag: str, read: Callable[[str], T], text: str) -> T:
     try:
         return read(text)
     except ValueError as error:
-        raise UserError(Exit.BAD_INPUT, "usage", f"{flag}: {error}") from None
+        raise UserError(Exit.BAD_INPUT, "usage", f"{flag}: {error}", hint="see gpu compare --help") from None
 
 
 def _wrong(message: str, hint: str) -> UserError:
